@@ -1,0 +1,45 @@
+# The one front door of commands, the same on a laptop and in CI. Each target does its own set-up (scripts/setup.sh).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help test lint format demo bench crash clean
+
+PYTHON_IN_VENV := .venv/bin/python
+SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
+# Folders that hold Python by now; a part that has no content yet has no folder yet.
+PYTHON_FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py))) \
+	$(foreach folder,tests bench scripts examples,$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -1),$(folder))))
+# What to run of the tests, for instance: make test TESTS=tests/unit
+TESTS ?= tests
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+test: lint ## lint, then the unit, property, integration and end-to-end tests
+	@$(PYTHON_IN_VENV) -m pytest $(TESTS)
+
+lint: .venv/.ready-dev ## check format, rules, types and import contracts
+	@$(PYTHON_IN_VENV) -m ruff format --check --quiet . || { echo "lint: run 'make format'"; exit 1; }
+	@$(PYTHON_IN_VENV) -m ruff check --quiet .
+	@$(PYTHON_IN_VENV) -m mypy $(PYTHON_FOLDERS)
+	@.venv/bin/lint-imports
+
+format: .venv/.ready-dev ## put the code in form, and repair what the linter can
+	@$(PYTHON_IN_VENV) -m ruff check --fix-only --quiet .
+	@$(PYTHON_IN_VENV) -m ruff format .
+
+demo: .venv/.ready-run ## replay a bank's books, kill the ledger twice, prove that nothing is lost (BOOKS=dir for real ones)
+	@$(if $(BOOKS),BOOKS="$(BOOKS)",env -u BOOKS) $(PYTHON_IN_VENV) -m fivenines.drill.demo
+
+bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
+	@$(PYTHON_IN_VENV) -m bench
+
+crash: .venv/.ready-dev ## kill and damage for longer than `make test` does
+	@FIVENINES_CRASH_FACTOR=10 $(PYTHON_IN_VENV) -m pytest -m crash --timeout 3600 $(TESTS)
+
+clean: ## remove what the other targets made, .venv included
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.ready-%: $(SETUP_INPUTS)
+	@scripts/setup.sh $*

@@ -1,0 +1,22 @@
+"""What all tests share: how hypothesis runs, and where real books are."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: a slow machine is no defect, and no test judges time.
+settings.register_profile("fivenines", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fivenines")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of shared real data: FIVENINES_DATA, or else `../shared/data` beside this checkout."""
+    folder = Path(os.environ.get("FIVENINES_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is missing, and FIVENINES_DATA names no folder")
+    return folder
