@@ -1,0 +1,207 @@
+"""The memory of decided ids: which ids were decided, how, where, and (as a fingerprint) with what content.
+
+An id that was decided stays decided, so this memory is asked at every transaction and holds one entry for each id of the
+whole retention window. It is kept sorted throughout:
+
+    blocks (oldest)  ...  blocks  |  tail (newest)  |  top
+
+- A UUIDv7 starts with its own time, so that most ids arrive in ascending order. An id above `top`, the highest that was
+  ever seen, was surely not decided before: one comparison settles it, and it is appended to the `tail`, three plain
+  lists. The state machine does just that in its hot loop, without a call.
+- Any other id is looked up by bisection and inserted where it belongs.
+- When the tail grows long its older part is sealed into **blocks**: compact sorted arrays of 24 bytes an id, which the
+  garbage collector never sees. A late id may still be inserted into a block; one that grows too large is split.
+- Blocks whose last id is older than the retention window are dropped whole, from the front.
+
+The value of an id packs how it ended (6 bits) and a fingerprint of its content (26 bits: the content's hash modulo a
+prime). If a client reuses an id for other content, one in 67 million such mistakes goes unnoticed and is answered like
+the original; it never moves money. The position is kept as a 32-bit distance from the block's base.
+
+Each step depends on nothing but the ids and their order, so every replica holds the same blocks.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+__all__ = ["FINGERPRINT_PRIME", "Block", "Decided", "DecidedIds", "pack"]
+
+FINGERPRINT_PRIME = 67_108_859
+"""The largest prime below 2^26."""
+
+_ID_BYTES = 16
+_BLOCK_IDS = 8_192
+_BLOCK_IDS_MAX = 2 * _BLOCK_IDS
+_TAIL_IDS_MAX = 32_768
+_SEAL_IDS = 3 * _BLOCK_IDS  # leaves the newest quarter open, where clocks that differ a little still insert
+_DISTANCE_MAX = 2**32 - 1  # stands for "this far or farther": the position is then not known any more
+
+assert _SEAL_IDS < _TAIL_IDS_MAX
+
+
+class Decided(NamedTuple):
+    """What is remembered of a decided id."""
+
+    outcome: int
+    fingerprint: int
+    position: int | None
+    """The frame that decided it; None where the memory has lost it."""
+
+
+def pack(outcome: int, fingerprint: int) -> int:
+    """Make the value of an id. A transaction that was simply posted (outcome 0) is packed as its fingerprint."""
+    return outcome << 26 | fingerprint
+
+
+class Block:
+    """A sorted run of ids, 24 bytes each."""
+
+    __slots__ = ("base", "distances", "ids", "values")
+
+    def __init__(self, ids: bytes | bytearray, values: Iterable[int], distances: Iterable[int], base: int) -> None:
+        self.ids = bytearray(ids)
+        self.values = array("I", values)
+        self.distances = array("I", distances)
+        self.base = base
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def last(self) -> bytes:
+        return bytes(self.ids[-_ID_BYTES:])
+
+    def index(self, id: bytes) -> int:
+        """Return the index of the first id that is not below `id`."""
+        ids = self.ids
+        low, high = 0, len(self.values)
+        while low < high:
+            middle = (low + high) // 2
+            if ids[middle * _ID_BYTES : middle * _ID_BYTES + _ID_BYTES] < id:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def find(self, id: bytes) -> Decided | None:
+        index = self.index(id)
+        at = index * _ID_BYTES
+        if self.ids[at : at + _ID_BYTES] != id:
+            return None
+        distance = self.distances[index]
+        return _unpack(self.values[index], self.base + distance if distance != _DISTANCE_MAX else None)
+
+    def insert(self, id: bytes, value: int, position: int) -> None:
+        index = self.index(id)
+        at = index * _ID_BYTES
+        self.ids[at:at] = id
+        self.values.insert(index, value)
+        self.distances.insert(index, _distance(position, self.base))
+
+    def split(self) -> tuple["Block", "Block"]:
+        half = len(self) // 2
+        at = half * _ID_BYTES
+        return (
+            Block(self.ids[:at], self.values[:half], self.distances[:half], self.base),
+            Block(self.ids[at:], self.values[half:], self.distances[half:], self.base),
+        )
+
+
+class DecidedIds:
+    """The decided ids of one retention window. The names without an underscore are for the state machine's hot loop."""
+
+    __slots__ = ("_lasts", "blocks", "tail_ids", "tail_positions", "tail_values", "top")
+
+    def __init__(self) -> None:
+        self.top: bytes = b""
+        """No decided id is above it. It never falls."""
+        self.tail_ids: list[bytes] = []
+        self.tail_values: list[int] = []
+        self.tail_positions: list[int] = []
+        self.blocks: list[Block] = []
+        self._lasts: list[bytes] = []  # the last id of each block, to bisect
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks)) + len(self.tail_ids)
+
+    def find(self, id: bytes) -> Decided | None:
+        """Return what is remembered of `id`, None if it was not decided or has left the retention window."""
+        if id > self.top:
+            return None
+        if self._lasts and id <= self._lasts[-1]:
+            return self.blocks[bisect_left(self._lasts, id)].find(id)
+        index = bisect_left(self.tail_ids, id)
+        if index < len(self.tail_ids) and self.tail_ids[index] == id:
+            return _unpack(self.tail_values[index], self.tail_positions[index])
+        return None
+
+    def add(self, id: bytes, value: int, position: int) -> None:
+        """Remember `id`, which must not be remembered yet."""
+        if id > self.top:
+            self.top = id
+            self.tail_ids.append(id)
+            self.tail_values.append(value)
+            self.tail_positions.append(position)
+        elif self._lasts and id <= self._lasts[-1]:
+            self._add_to_block(bisect_left(self._lasts, id), id, value, position)
+        else:
+            index = bisect_left(self.tail_ids, id)
+            self.tail_ids.insert(index, id)
+            self.tail_values.insert(index, value)
+            self.tail_positions.insert(index, position)
+
+    def seal(self) -> None:
+        """Seal the older part of a tail that has grown long. To be called after each frame."""
+        while len(self.tail_ids) > _TAIL_IDS_MAX:
+            for start in range(0, _SEAL_IDS, _BLOCK_IDS):
+                end = start + _BLOCK_IDS
+                positions = self.tail_positions[start:end]
+                base = min(positions)
+                distances = [position - base for position in positions]
+                if max(distances) >= _DISTANCE_MAX:
+                    distances = [_distance(position, base) for position in positions]
+                self.append_block(
+                    Block(b"".join(self.tail_ids[start:end]), self.tail_values[start:end], distances, base)
+                )
+            del self.tail_ids[:_SEAL_IDS], self.tail_values[:_SEAL_IDS], self.tail_positions[:_SEAL_IDS]
+
+    def append_block(self, block: Block) -> None:
+        """Add a block of ids that are all above those of the blocks before it."""
+        self.blocks.append(block)
+        self._lasts.append(block.last)
+
+    def forget_before(self, horizon: bytes) -> None:
+        """Drop what is older than `horizon`, an id; a block that reaches beyond it stays whole for now."""
+        gone = bisect_left(self._lasts, horizon)
+        if gone:
+            del self.blocks[:gone], self._lasts[:gone]
+
+    def entries(self) -> Iterator[tuple[bytes, Decided]]:
+        """Yield everything that is remembered, in the order of the ids."""
+        for block in self.blocks:
+            for index in range(len(block)):
+                id = bytes(block.ids[index * _ID_BYTES : (index + 1) * _ID_BYTES])
+                found = block.find(id)
+                assert found is not None
+                yield id, found
+        for id, value, position in zip(self.tail_ids, self.tail_values, self.tail_positions, strict=True):
+            yield id, _unpack(value, position)
+
+    def _add_to_block(self, index: int, id: bytes, value: int, position: int) -> None:
+        block = self.blocks[index]
+        block.insert(id, value, position)
+        if len(block) > _BLOCK_IDS_MAX:
+            halves = block.split()
+            self.blocks[index : index + 1] = halves
+            self._lasts[index : index + 1] = [half.last for half in halves]
+
+
+def _unpack(value: int, position: int | None) -> Decided:
+    return Decided(value >> 26, value & 0x3FFFFFF, position)
+
+
+def _distance(position: int, base: int) -> int:
+    # A late id may lie before its block's base or, after years, too far behind it: its position is then given up.
+    distance = position - base
+    return distance if 0 <= distance < _DISTANCE_MAX else _DISTANCE_MAX
