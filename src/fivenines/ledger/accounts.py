@@ -35,10 +35,12 @@ class Asset:
 
     @property
     def code(self) -> str:
+        """The part before the slash."""
         return self.name.partition("/")[0]
 
     @property
     def scale(self) -> int:
+        """How many decimals the smallest unit has."""
         return int(self.name.partition("/")[2])
 
 
@@ -83,14 +85,17 @@ class Account:
 
     @property
     def balance(self) -> int:
+        """What the account has."""
         return self.credits - self.debits
 
     @property
     def available(self) -> int:
+        """What the account may spend: its balance less what is held."""
         return self.credits - self.debits - self.held_debits
 
     @property
     def min_balance(self) -> int | None:
+        """The lowest available balance, None for no limit."""
         return None if self.floor == NO_FLOOR else self.floor
 
     def limit(self, min_balance: int | None, max_balance: int | None) -> None:
@@ -100,12 +105,14 @@ class Account:
 
     @property
     def is_within_limits(self) -> bool:
+        """Whether what the account has lies within its limits."""
         return self.available >= self.floor and (
             self.ceiling is None or self.balance + self.held_credits <= self.ceiling
         )
 
     @property
     def is_empty(self) -> bool:
+        """Whether the account has nothing and nothing is held."""
         return self.credits == self.debits and not self.held_debits and not self.held_credits
 
     def settle_lane(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from fivenines.ledger.commands import Batch, ChangeAccount, Command, Hold, OpenAccount, Post, PostOne, Posting, Settle
+from fivenines.ledger.commands import Batch, ChangeAccount, Command, Hold, OpenAccount, Post, Posting, PostOne, Settle
 from fivenines.ledger.upcasters import UPCASTERS
 
 __all__ = ["SCHEMA", "CodecError", "decode", "encode"]

@@ -1,11 +1,11 @@
 """Commands: what a frame carries and the state machine decides, one outcome for each.
 
-The structs are the wire form of the current schema as well (see `codec`): arrays with a small number in front that names
-the command. They are frozen, and small ones stay out of the garbage collector's sight, because a busy node makes
+The structs are the wire form of the current schema as well (see `codec`): arrays with a small number in front that
+names the command. They are frozen, and small ones stay out of the garbage collector's sight, because a busy node makes
 hundreds of thousands of them a second.
 
-`PostOne` is the transaction that nearly everybody sends: one posting and nothing else. It exists for speed alone. `Post`
-says the same and more, and one posting in either form is the same content under the same id.
+`PostOne` is the transaction that nearly everybody sends: one posting and nothing else. It exists for speed alone.
+`Post` says the same and more, and one posting in either form is the same content under the same id.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ POST_ONE_AMOUNT_MAX = 2**62 - 1
 if TYPE_CHECKING:
     WideInt = int
 else:
-    # On the wire an integer beyond 64 bits is sixteen bytes, since msgpack ends there. Nothing behind the codec sees it.
+    # On the wire an integer beyond 64 bits is sixteen bytes, since msgpack ends there. Only the codec sees those.
     WideInt = int | Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]

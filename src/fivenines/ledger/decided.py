@@ -1,7 +1,7 @@
 """The memory of decided ids: which ids were decided, how, where, and (as a fingerprint) with what content.
 
-An id that was decided stays decided, so this memory is asked at every transaction and holds one entry for each id of the
-whole retention window. It is kept sorted throughout:
+An id that was decided stays decided, so this memory is asked at every transaction and holds one entry for each id of
+the whole retention window. It is kept sorted throughout:
 
     blocks (oldest)  ...  blocks  |  tail (newest)  |  top
 
@@ -70,6 +70,7 @@ class Block:
 
     @property
     def last(self) -> bytes:
+        """The highest id."""
         return bytes(self.ids[-_ID_BYTES:])
 
     def index(self, id: bytes) -> int:
@@ -85,6 +86,7 @@ class Block:
         return low
 
     def find(self, id: bytes) -> Decided | None:
+        """Return what is remembered of `id`, None if it is not here."""
         index = self.index(id)
         at = index * _ID_BYTES
         if self.ids[at : at + _ID_BYTES] != id:
@@ -93,6 +95,7 @@ class Block:
         return _unpack(self.values[index], self.base + distance if distance != _DISTANCE_MAX else None)
 
     def insert(self, id: bytes, value: int, position: int) -> None:
+        """Put `id` where it belongs."""
         index = self.index(id)
         at = index * _ID_BYTES
         self.ids[at:at] = id
@@ -100,6 +103,7 @@ class Block:
         self.distances.insert(index, _distance(position, self.base))
 
     def split(self) -> tuple["Block", "Block"]:
+        """Return the lower and the upper half."""
         half = len(self) // 2
         at = half * _ID_BYTES
         return (

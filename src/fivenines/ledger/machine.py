@@ -57,8 +57,7 @@ def apply(state: State, batch: Batch) -> Applied:
     decided = state.decided
     decided.forget_before(horizon)
     state.ended_holds.forget_before(horizon)
-    if decided.top < horizon:
-        decided.top = horizon  # so that an id above the top is within the window too
+    decided.top = max(decided.top, horizon)  # so that an id above the top is within the window too
     ahead = id_floor(time_ms + rules.id_ahead_ms_max + 1)
 
     outcomes: list[int] = []

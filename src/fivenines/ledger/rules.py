@@ -19,8 +19,8 @@ from fivenines.ledger.commands import (
     Hold,
     OpenAccount,
     Post,
-    PostOne,
     Posting,
+    PostOne,
     RegisterAsset,
     Release,
     Settle,
@@ -101,7 +101,7 @@ def fingerprint(command: Command) -> int:
 
 
 def _spelled(value: object) -> object:
-    """Spell a field's value so that msgpack can take it, whatever its size, and that no later field of a posting shows."""
+    """Spell a field's value so that msgpack takes it, whatever its size; later fields of a posting stay out of it."""
     match value:
         case bool() | str() | bytes() | None:
             return value

@@ -73,6 +73,7 @@ class State:
         return {name: total for name, total in sums.items() if total}
 
     def schedule_expiry(self, hold: OpenHold) -> None:
+        """Note when `hold` expires, if it does."""
         if hold.expires_us is not None:
             heapq.heappush(self.expiries, (hold.expires_us, hold.id))
 
