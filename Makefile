@@ -22,7 +22,7 @@ lint: .venv/.ready-dev ## check format, rules, types and import contracts
 	@$(PYTHON_IN_VENV) -m ruff format --check --quiet . || { echo "lint: run 'make format'"; exit 1; }
 	@$(PYTHON_IN_VENV) -m ruff check --quiet .
 	@$(PYTHON_IN_VENV) -m mypy $(PYTHON_FOLDERS)
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 format: .venv/.ready-dev ## put the code in form, and repair what the linter can
 	@$(PYTHON_IN_VENV) -m ruff check --fix-only --quiet .
