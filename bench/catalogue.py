@@ -1,0 +1,15 @@
+"""Everything that can be measured, and what is compared with what."""
+
+from bench.harness import Benchmark, Figure, Ratio
+from bench.peers.benchmarks import PEERS
+
+__all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
+
+BENCHMARKS: tuple[Benchmark, ...] = (*PEERS,)
+
+RATIOS: tuple[Ratio, ...] = ()
+
+FIGURES: dict[str, Figure] = {
+    **{name: figure for benchmark in BENCHMARKS for name, figure in benchmark.figures.items()},
+    **{ratio.name: ratio.figure for ratio in RATIOS},
+}

@@ -1,0 +1,57 @@
+"""How the figures are shown and kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import Figure, Summary
+from bench.machine import Machine
+
+__all__ = ["print_table", "write_json"]
+
+
+def print_table(
+    console: Console, machine: Machine, figures: Mapping[str, Figure], measured: Mapping[str, Summary]
+) -> None:
+    """Print the machine and one row a figure."""
+    console.print(
+        f"\n[bold]{machine.cpu}[/], {machine.cores} cores, {machine.memory_gib} GiB, {machine.kernel},"
+        f" {machine.filesystem} (64 KiB written and synced in {machine.sync_ms} ms), {machine.python},"
+        f" {machine.postgres}, {machine.wrk}; load average before: {machine.load_average}",
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("what")
+    for heading in ("median", "min", "max", "runs", "goal"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for name, summary in measured.items():
+        figure = figures[name]
+        style = {None: "", True: "green", False: "red"}[figure.is_met(summary.median)]
+        values = [shown(value) for value in (summary.median, summary.min, summary.max)]
+        values[0] = f"[{style or 'bold'}]{values[0]}[/]"
+        table.add_row(name, figure.meaning, *values, str(summary.runs), goal_of(figure), summary.unit)
+    console.print(table)
+
+
+def shown(value: float) -> str:
+    """Write a figure for people."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:g}"
+
+
+def goal_of(figure: Figure) -> str:
+    """Write a goal for people."""
+    if figure.goal is None:
+        return ""
+    return f"{'<=' if figure.less_is_better else '>='} {shown(figure.goal)}"
+
+
+def write_json(output: Path, machine: Machine, measured: Mapping[str, Summary]) -> None:
+    """Write the figures to `output`, and the machine beside it: `bench.json` and `bench.machine.json`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in ((output, measured), (output.with_suffix(".machine.json"), machine)):
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
