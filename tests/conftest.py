@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis runs, and where real books are."""
+"""What all tests share: how hypothesis runs, where real books are, and how long crash tests run."""
 
 import os
 from pathlib import Path
@@ -20,3 +20,9 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is missing, and FIVENINES_DATA names no folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def crash_factor() -> int:
+    """How many times its usual number of rounds a crash test runs: more than 1 under `make crash`."""
+    return int(os.environ.get("FIVENINES_CRASH_FACTOR", "1"))
