@@ -1,0 +1,228 @@
+"""Carry an import into a ledger: idempotent, interruptible, and checked against the ledger's own balances.
+
+1. Find the anchor, the account `import:IMPORTER:BOOKS`, or open it: its metadata keeps the facts of the first run. It
+   is opened before anything else, so a run that is cut off at any point makes the same ids when it is repeated.
+2. Register the assets and open the accounts. An account that exists with other limits or metadata is used as it is.
+3. For each batch: post it, read the balances of the accounts it names from the ledger, and compare.
+4. At the end, compare every account once more with the last balance that was expected of it.
+
+**Repeating.** A row that was carried out before is answered with its old outcome and an old position; it counts as
+`repeated` and changes nothing. The balances after a batch of such rows cannot be read any more, since the ledger has
+gone on: they were read in the run that posted them, or are covered by the comparison at the end, for a balance that was
+ever wrong stays wrong. From the first batch with a new row on, each batch is checked.
+
+**Too old.** Past the ledger's retention window every id of these books is refused as `id_expired`: nothing can be
+changed then, and the run stops with `expired` set. The comparison at the end still tells whether the books are there.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+
+from fivenines.api import ItemResult, NewAccount
+from fivenines.importers.port import Batch, Books, BooksDifferError, Check, Facts, Import, Verdict
+from fivenines.ledger.outcomes import Outcome
+
+__all__ = ["Progress", "Report", "run_import"]
+
+ITEMS_MAX = 1_000
+"""Accounts or transactions in one call: the usual limit of a batch stays far off, and progress stays smooth."""
+STORIES_MAX = 1_000
+"""Contradictions, and mismatches, that a report tells in full; all are counted."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    phase: str
+    """`accounts`, `transactions` or `checking`."""
+    done: int
+    total: int
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What an import did and found."""
+
+    importer: str
+    anchor: str
+    summary: dict[str, Any]
+    rows: int = 0
+    """Rows of the source that were sent."""
+    new: int = 0
+    """Transactions that this run carried out, bookings of our own making included."""
+    repeated: int = 0
+    """Transactions that an earlier run had carried out."""
+    exact: int = 0
+    rounded: int = 0
+    contradictory: int = 0
+    checked: int = 0
+    """Balances that were read from the ledger right after their batch and compared."""
+    mismatched: int = 0
+    """Of those, and of the last comparison, how many were not what they must be: an error of the ledger or of ours."""
+    compared_last: int = 0
+    """Accounts that were compared at the end."""
+    expired: bool = False
+    """The books are past the ledger's retention window: nothing was changed."""
+    contradictions: list[tuple[str, ...]] = field(default_factory=list)
+    """Label, what was found and done, and the rows, of each contradictory check."""
+    mismatches: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the ledger agrees with the books as they were understood."""
+        return self.mismatched == 0 and not self.expired
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one object of JSON values."""
+        names = self.__slots__
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in names} | {"is_good": self.is_good}
+
+
+def run_import(
+    importer: str,
+    source: Import,
+    books: Books,
+    *,
+    now_ms: int,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Report:
+    """Carry an import out, or go on with one, or find that nothing is left to be done.
+
+    Args:
+        importer: the importer's name.
+        source: what `Importer.open` gave.
+        books: the ledger.
+        now_ms: unix time: that of the ids, if this is the first run.
+        progress: is told how far the run is, after each call to the ledger that takes long. It may raise to stop.
+
+    Raises:
+        BooksDifferError: the ledger refuses something, or is not as the import needs it. What was posted stays, and the
+            import can be run again.
+    """
+    started = time.monotonic()
+    report = Report(importer=importer, anchor=f"import:{importer}:{source.books}", summary=dict(source.summary()))
+    before = books.position()
+    books.create_assets(source.assets())
+    facts = _facts(report.anchor, source, books, now_ms)
+    _open_accounts(source, books, progress)
+    last: dict[str, Check] = {}
+    for batch in source.batches(facts):
+        if not _carry_out(batch, books, report, before, last):
+            report.expired = True
+            break
+        progress(Progress("transactions", report.rows, source.rows, batch.label))
+    _compare_last(last, books, report, progress)
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+def _facts(anchor: str, source: Import, books: Books, now_ms: int) -> Facts:
+    """Read what the first run fixed; if this is the first one, fix it."""
+    found = books.account(anchor)
+    if found is None:
+        decided = source.decide(books.balances(source.prior()))
+        metadata = {"base_time_ms": now_ms, "notes": dict(decided)}
+        opened = NewAccount(id=anchor, asset=source.assets()[0], min_balance=0, max_balance=0, metadata=metadata)
+        books.open_accounts([opened])
+        found = books.account(anchor)  # another run may have been quicker: what stands in the ledger counts
+        if found is None:
+            raise BooksDifferError(f"the ledger did not open account {anchor}")
+    base_time_ms, notes = found.metadata.get("base_time_ms"), found.metadata.get("notes")
+    if not isinstance(base_time_ms, int) or not isinstance(notes, dict):
+        raise BooksDifferError(f"account {anchor} exists, but its metadata lacks base_time_ms or notes of an import")
+    return Facts(base_time_ms=base_time_ms, notes=notes)
+
+
+def _open_accounts(source: Import, books: Books, progress: Callable[[Progress], None]) -> None:
+    done = 0
+    for accounts in _chunks(source.accounts()):
+        for account, result in zip(accounts, books.open_accounts(accounts), strict=True):
+            if result.outcome == Outcome.account_exists.name:
+                _accept_existing(account, books)
+            elif result.outcome != Outcome.done.name:
+                raise BooksDifferError(f"the ledger refused to open account {account.id}: {result.outcome}")
+        done += len(accounts)
+        progress(Progress("accounts", done, done))
+
+
+def _accept_existing(account: NewAccount, books: Books) -> None:
+    existing = books.account(account.id)
+    if existing is None or existing.asset != account.asset:
+        kept_in = "none" if existing is None else existing.asset
+        raise BooksDifferError(f"account {account.id} must be kept in {account.asset}, but is kept in {kept_in}")
+
+
+def _carry_out(batch: Batch, books: Books, report: Report, before: int, last: dict[str, Check]) -> bool:
+    """Post a batch and check it; whether the ledger still knows ids as old as these."""
+    is_new = False
+    for transactions in _chunks(iter(batch.transactions)):
+        for transaction, result in zip(transactions, books.post(transactions), strict=True):
+            if result.outcome == Outcome.id_expired.name:
+                return False
+            if result.outcome != Outcome.posted.name:
+                told = f"{transaction.reference} ({transaction.id}) of {batch.label}"
+                raise BooksDifferError(f"the ledger refused transaction {told}: {result.outcome}")
+            if _was_known(result, before):
+                report.repeated += 1
+            else:
+                report.new += 1
+                is_new = True
+    report.rows += batch.rows
+    for check in batch.checks:
+        _count(check, report)
+        last[check.account] = check
+    if is_new and batch.checks:
+        balances = books.balances([check.account for check in batch.checks])
+        report.checked += len(batch.checks)
+        for check in batch.checks:
+            _compare(check, balances.get(check.account), report, "after its batch")
+    return True
+
+
+def _was_known(result: ItemResult, before: int) -> bool:
+    return result.position is None or result.position <= before
+
+
+def _count(check: Check, report: Report) -> None:
+    match check.verdict:
+        case Verdict.exact:
+            report.exact += 1
+        case Verdict.rounded:
+            report.rounded += 1
+        case Verdict.contradictory:
+            report.contradictory += 1
+            if len(report.contradictions) < STORIES_MAX:
+                report.contradictions.append((check.label, *check.story))
+
+
+def _compare(check: Check, balance: int | None, report: Report, when: str) -> None:
+    if balance == check.balance:
+        return
+    report.mismatched += 1
+    if len(report.mismatches) < STORIES_MAX:
+        found = "there is no such account" if balance is None else f"the ledger has {balance}"
+        report.mismatches.append(f"{check.label}, {check.account} {when}: must be {check.balance}, {found}")
+
+
+def _compare_last(last: dict[str, Check], books: Books, report: Report, progress: Callable[[Progress], None]) -> None:
+    for checks in _chunks(iter(last.values())):
+        balances = books.balances([check.account for check in checks])
+        for check in checks:
+            _compare(check, balances.get(check.account), report, "at the end")
+        report.compared_last += len(checks)
+        progress(Progress("checking", report.compared_last, len(last)))
+
+
+def _chunks(items: Iterator[_T]) -> Iterator[Sequence[_T]]:
+    while chunk := list(islice(items, ITEMS_MAX)):
+        yield chunk
