@@ -39,6 +39,9 @@ class Applied:
     """One `Outcome` for each command, as a plain int."""
     expired: list[bytes]
     """The holds that expired before the commands were decided."""
+    repeated: dict[int, int | None]
+    """Of the commands that were decided before, by their index: the position of the frame that did, None where the
+    memory has lost it. Their outcomes are the original ones."""
 
 
 def apply(state: State, batch: Batch) -> Applied:
@@ -61,6 +64,7 @@ def apply(state: State, batch: Batch) -> Applied:
     ahead = id_floor(time_ms + rules.id_ahead_ms_max + 1)
 
     outcomes: list[int] = []
+    repeated: dict[int, int | None] = {}
     add_outcome = outcomes.append
     accounts = state.accounts
     add_id, add_value, add_position = (
@@ -98,7 +102,10 @@ def apply(state: State, batch: Batch) -> Applied:
                                 add_outcome(posted)
                                 continue
         decided.top = top
-        add_outcome(decide(state, command, horizon, ahead))
+        outcome, known = decide(state, command, horizon, ahead)
+        if known is not None:
+            repeated[len(outcomes)] = known.position
+        add_outcome(outcome)
         top = decided.top
     decided.top = top
 
@@ -109,7 +116,7 @@ def apply(state: State, batch: Batch) -> Applied:
     state.outcomes_digest = sha256(
         b"%b%d,%d,%d:%b" % (state.outcomes_digest, position, time_us, len(expired), bytes(outcomes))
     ).digest()
-    return Applied(position, time_us, outcomes, expired)
+    return Applied(position, time_us, outcomes, expired, repeated)
 
 
 def _expire_holds(state: State) -> list[bytes]:

@@ -25,7 +25,7 @@ from fivenines.ledger.commands import (
     Release,
     Settle,
 )
-from fivenines.ledger.decided import FINGERPRINT_PRIME, pack
+from fivenines.ledger.decided import FINGERPRINT_PRIME, Decided, pack
 from fivenines.ledger.outcomes import Outcome
 from fivenines.ledger.state import RULES, Rules, State
 
@@ -39,24 +39,27 @@ _ENDINGS = {
 """How a hold ended -> what a later settlement or release of it is told."""
 
 
-def decide(state: State, command: Command, horizon: bytes, ahead: bytes) -> Outcome:
-    """Decide one command. Ids below `horizon` have expired, ids from `ahead` on are from the future."""
+def decide(state: State, command: Command, horizon: bytes, ahead: bytes) -> tuple[Outcome, Decided | None]:
+    """Decide one command; of one that was decided before, return the original outcome and what is known of it.
+
+    Ids below `horizon` have expired, ids from `ahead` on are from the future.
+    """
     match command:
         case OpenAccount():
-            return _open_account(state, command)
+            return _open_account(state, command), None
         case RegisterAsset():
-            return _register_asset(state, command)
+            return _register_asset(state, command), None
         case Activate():
-            return _activate(state, command)
+            return _activate(state, command), None
     id = command.id
     if id < horizon:
-        return Outcome.id_expired
+        return Outcome.id_expired, None
     if id >= ahead:
-        return Outcome.id_in_future
+        return Outcome.id_in_future, None
     content = fingerprint(command)
     known = state.decided.find(id)
     if known is not None:
-        return Outcome(known.outcome) if known.fingerprint == content else Outcome.id_reused
+        return (Outcome(known.outcome), known) if known.fingerprint == content else (Outcome.id_reused, None)
     outcome: Outcome
     match command:
         case PostOne():
@@ -72,7 +75,7 @@ def decide(state: State, command: Command, horizon: bytes, ahead: bytes) -> Outc
         case ChangeAccount():
             outcome = _change_account(state, command)
     state.decided.add(id, pack(outcome, content), state.position)
-    return outcome
+    return outcome, None
 
 
 def fingerprint(command: Command) -> int:

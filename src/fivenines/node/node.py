@@ -1,0 +1,196 @@
+"""A node: a replica of the ledger, the writer in front of the journal, and snapshots at intervals.
+
+It knows nothing of HTTP; the gateway stands on it. Everything runs on one event loop. The tasks live in one group: if
+one fails, which only a bug or a broken machine can bring about, all end and so does the process; starting again from
+the journal is always right.
+"""
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fivenines.journal import Frame, Journal
+from fivenines.ledger import Applied, Batch
+from fivenines.node import snapshots
+from fivenines.node.recovery import Recovered, recover
+from fivenines.node.replica import Replica
+from fivenines.node.settings import NodeSettings
+from fivenines.node.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Node", "Statistics", "now_us", "open_node"]
+
+_log = structlog.get_logger("fivenines.node")
+
+_STOP_S_MAX = 60.0  # to apply what was appended; a stop that takes longer is a failure
+
+
+def now_us() -> int:
+    """Return this machine's clock: microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a node has done since its start; read by the metrics."""
+
+    frames: int = 0
+    commands: int = 0
+    journal_bytes: int = 0
+    snapshots: int = 0
+    snapshots_failed: int = 0
+    snapshot_position: int = 0
+    snapshot_s: float = 0.0
+
+
+class Node:
+    """A running node. Made by `open_node`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        journal: Journal,
+        recovered: Recovered,
+        settings: NodeSettings,
+        clock_us: Callable[[], int] = now_us,
+    ) -> None:
+        self.directory = directory
+        self.journal = journal
+        self.settings = settings
+        self.recovered = recovered
+        self.clock_us = clock_us
+        self.state = recovered.state
+        self.replica = Replica(recovered.state, journal)
+        self.writer = Writer(journal, recovered.state, settings, clock_us)
+        self.statistics = Statistics(snapshot_position=recovered.snapshot_position)
+        self._commands_since_snapshot = recovered.commands_replayed
+        self._bytes_since_snapshot = 0
+        self._snapshot_wanted = asyncio.Event()
+        self.replica.recognise(self.writer.batch_of)
+        self.replica.listen(self.writer.on_applied)
+        self.replica.listen(self._count)
+
+    @property
+    def unready_reason(self) -> str | None:
+        """Why this node should get no writes, None if it should."""
+        if self.journal.failed:
+            return f"the journal failed: {self.journal.failed}"
+        if self.replica.position < self.journal.last:
+            behind = self.journal.last - self.replica.position
+            return f"{behind} frames behind the journal" if behind > self.settings.appends_in_flight_max else None
+        return None
+
+    async def snapshot(self) -> bool:
+        """Write a snapshot of the present state without stalling anybody; return whether it is durable."""
+        began = time.perf_counter()
+        position = self.replica.position
+        if position == 0:
+            return False
+        self._commands_since_snapshot = 0
+        self._bytes_since_snapshot = 0
+        # What lives for long is put out of the collector's sight. That also spares the child's memory: the collector
+        # writes into every object that it looks at, and a page that is written to is no longer shared.
+        gc.freeze()
+        pid = snapshots.fork_snapshot(self.directory, self.state, self.replica.frame_digest)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        took_s = time.perf_counter() - began
+        if status:
+            self.statistics.snapshots_failed += 1
+            _log.error("snapshot.failed", position=position, status=status)
+            return False
+        self._snapshot_done(position, took_s)
+        kept = snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
+        await self._trim_behind(snapshots.position_of(kept[-1]))
+        return True
+
+    async def _trim_behind(self, oldest: int) -> None:
+        if self.settings.journal_frames_kept is not None:
+            await self.journal.trim(min(oldest, self.journal.last - self.settings.journal_frames_kept) + 1)
+
+    def _snapshot_done(self, position: int, took_s: float) -> None:
+        self.statistics.snapshots += 1
+        self.statistics.snapshot_position = position
+        self.statistics.snapshot_s = took_s
+        _log.info("snapshot.written", position=position, seconds=round(took_s, 3))
+
+    def _count(self, frame: Frame, batch: Batch, _applied: Applied) -> None:
+        count = len(batch.commands)
+        self.statistics.frames += 1
+        self.statistics.commands += count
+        self.statistics.journal_bytes += len(frame.payload)
+        self._commands_since_snapshot += count
+        self._bytes_since_snapshot += len(frame.payload)
+        if (
+            self._commands_since_snapshot >= self.settings.snapshot_commands
+            or self._bytes_since_snapshot >= self.settings.snapshot_journal_bytes
+        ):
+            self._snapshot_wanted.set()
+
+    async def snapshot_at_intervals(self) -> None:
+        """Write a snapshot whenever the journal has grown enough, until cancelled."""
+        while True:
+            await self._snapshot_wanted.wait()
+            self._snapshot_wanted.clear()
+            await self.snapshot()
+
+    def write_last_snapshot(self) -> None:
+        """Write a snapshot at a clean stop, when nothing is served any more. Blocks."""
+        if self.replica.position > self.statistics.snapshot_position:
+            began = time.perf_counter()
+            snapshots.write(self.directory, self.state, self.replica.frame_digest)
+            self._snapshot_done(self.replica.position, time.perf_counter() - began)
+            snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
+
+
+@asynccontextmanager
+async def open_node(
+    directory: Path,
+    journal: Journal,
+    settings: NodeSettings | None = None,
+    *,
+    clock_us: Callable[[], int] = now_us,
+    on_frame: Callable[[Frame], None] = lambda _frame: None,
+) -> "AsyncIterator[Node]":
+    """Recover a node from `directory` and `journal`, run it, and at the end stop it cleanly, with a snapshot.
+
+    Blocks the event loop while it recovers; nothing else is to be served meanwhile. Raises as `recover` does.
+    """
+    snapshots.clean(directory)
+    recovered = recover(directory, journal, on_frame=on_frame)
+    _log.info(
+        "node.recovered",
+        position=recovered.state.position,
+        accounts=len(recovered.state.accounts),
+        snapshot_position=recovered.snapshot_position,
+        frames_replayed=recovered.frames_replayed,
+        seconds=round(recovered.snapshot_s + recovered.replay_s, 3),
+    )
+    gc.collect()
+    gc.freeze()
+    # The state grows by objects that live for ever and have no cycles: looking through them for garbage often, as the
+    # defaults would, costs a node a good part of its time and its clients their patience.
+    gc.set_threshold(100_000, 20, 100)
+    node = Node(directory, journal, recovered, settings or NodeSettings(), clock_us)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(node.replica.run(), name="replica")
+        writing = tasks.create_task(node.writer.run(), name="writer")
+        snapshotting = tasks.create_task(node.snapshot_at_intervals(), name="snapshots")
+        try:
+            yield node
+        finally:
+            node.writer.close()
+            snapshotting.cancel()
+        await writing
+        await node.replica.wait_position(journal.last, _STOP_S_MAX)
+        following.cancel()
+    node.write_last_snapshot()

@@ -1,0 +1,100 @@
+"""Start: the newest good snapshot, and the rest of the journal.
+
+A damaged snapshot is skipped with a warning, and the one before it used; replaying more of the journal gives the same
+state. What must never pass is a state that the journal does not bear out: a snapshot of another journal, or one ahead
+of a journal that has lost frames which were acknowledged.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from fivenines.journal import Frame, Journal
+from fivenines.ledger import State, apply, decode
+from fivenines.node import snapshots
+from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
+
+__all__ = ["Recovered", "RecoveryError", "recover"]
+
+_log = structlog.get_logger("fivenines.node")
+
+
+class RecoveryError(Exception):
+    """The data of the node do not fit together; it must not start on them. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A state at the end of the journal, and how it was come by."""
+
+    state: State
+    snapshot_position: int
+    """0 if there was no snapshot."""
+    frames_replayed: int
+    commands_replayed: int
+    snapshot_s: float
+    replay_s: float
+
+
+def recover(directory: Path, journal: Journal, *, on_frame: Callable[[Frame], None] = lambda _frame: None) -> Recovered:
+    """Return the state at `journal.last`. Blocks; `on_frame` is called after each replayed frame.
+
+    Raises:
+        RecoveryError: the snapshots and the journal do not belong together, or frames are missing between them.
+        JournalDamagedError, CodecError, RulesUnsupportedError: as the journal and the ledger raise them.
+    """
+    began = time.perf_counter()
+    snapshot = _newest_good(directory)
+    state = State() if snapshot is None else snapshot.state
+    loaded = time.perf_counter()
+
+    start = state.position
+    if start > journal.last:
+        raise RecoveryError(
+            f"the snapshot {_name(snapshot)} is ahead of the journal, which ends at position {journal.last}: frames "
+            "that were acknowledged are missing. Bring the whole journal back, or restore from the archive"
+        )
+    if start + 1 < journal.first:
+        raise RecoveryError(
+            f"the journal begins at position {journal.first}, and "
+            + (f"the newest good snapshot is of {start}" if start else "there is no good snapshot")
+            + ": the frames between are missing. Bring a later snapshot back, or restore from the archive"
+        )
+    _check_same_journal(snapshot, journal)
+
+    commands = 0
+    for frame in journal.read(start + 1):
+        batch = decode(frame.payload)
+        apply(state, batch)
+        commands += len(batch.commands)
+        on_frame(frame)
+    done = time.perf_counter()
+    assert state.position == journal.last, (state.position, journal.last)
+    return Recovered(state, start, state.position - start, commands, loaded - began, done - loaded)
+
+
+def _newest_good(directory: Path) -> LoadedSnapshot | None:
+    for path in snapshots.paths(directory):
+        try:
+            return snapshots.load(path)
+        except SnapshotDamagedError as error:
+            _log.warning("snapshot.skipped", file=str(error.path), offset=error.offset, reason=error.reason)
+    return None
+
+
+def _check_same_journal(snapshot: LoadedSnapshot | None, journal: Journal) -> None:
+    if snapshot is None or snapshot.state.position < journal.first:
+        return  # the frame is trimmed away; the next one's chain was checked by the journal itself
+    frame = next(journal.read(snapshot.state.position))
+    if frame.digest != snapshot.frame_digest:
+        raise RecoveryError(
+            f"the snapshot {_name(snapshot)} was taken from another journal: the frames at position "
+            f"{snapshot.state.position} differ. Move the snapshot away to start from the journal alone"
+        )
+
+
+def _name(snapshot: LoadedSnapshot | None) -> str:
+    return snapshot.path.name if snapshot else "(none)"

@@ -1,0 +1,85 @@
+"""The replica: the journal's frames, applied in order, and everybody who waits for one of them.
+
+It follows the journal and nothing else. A frame that this node wrote comes back like any other; the writer recognises
+it, which spares decoding it again and answers the requests in it.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+
+import structlog
+
+from fivenines.journal import Frame, Journal
+from fivenines.ledger import Applied, Batch, State, apply, decode
+
+__all__ = ["PositionTimeoutError", "Replica"]
+
+_log = structlog.get_logger("fivenines.node")
+
+
+class PositionTimeoutError(Exception):
+    """A position was not reached in time. `position` is where the replica is."""
+
+    def __init__(self, wanted: int, position: int) -> None:
+        super().__init__(f"position {wanted} was not reached in time; this node is at {position}")
+        self.wanted = wanted
+        self.position = position
+
+
+class Replica:
+    """The ledger's state, kept at the end of the journal."""
+
+    def __init__(self, state: State, journal: Journal) -> None:
+        self.state = state
+        self.frame_digest = journal.last_digest
+        """The digest of the frame at `state.position`."""
+        self._journal = journal
+        self._listeners: list[Callable[[Frame, Batch, Applied], None]] = []
+        self._batch_of: Callable[[Frame], Batch | None] = lambda _frame: None
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    @property
+    def position(self) -> int:
+        """The position that the state is of."""
+        return self.state.position
+
+    def listen(self, listener: Callable[[Frame, Batch, Applied], None]) -> None:
+        """Call `listener` after each frame that is applied. It must neither fail nor wait."""
+        self._listeners.append(listener)
+
+    def recognise(self, batch_of: Callable[[Frame], Batch | None]) -> None:
+        """Ask `batch_of` for the batch of a frame before decoding it."""
+        self._batch_of = batch_of
+
+    async def run(self) -> None:
+        """Follow the journal until it is closed. What goes wrong here is a bug or a broken machine, and is raised."""
+        async for frame in self._journal.follow(self.state.position + 1):
+            batch = self._batch_of(frame) or decode(frame.payload)
+            applied = apply(self.state, batch)
+            assert applied.position == frame.position, (applied.position, frame.position)
+            self.frame_digest = frame.digest
+            for listener in self._listeners:
+                listener(frame, batch, applied)
+            while self._waiting and self._waiting[0][0] <= applied.position:
+                reached = heapq.heappop(self._waiting)[2]
+                if not reached.done():
+                    reached.set_result(None)
+
+    async def wait_position(self, position: int, timeout_s: float) -> None:
+        """Wait until `position` is applied.
+
+        Raises:
+            PositionTimeoutError: it was not within `timeout_s`.
+        """
+        if position <= self.state.position:
+            return
+        reached = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (position, next(self._order), reached))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await reached
+        except TimeoutError:
+            raise PositionTimeoutError(position, self.state.position) from None

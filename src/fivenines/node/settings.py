@@ -1,0 +1,63 @@
+"""Settings of a node: frozen, read once, checked before anything is opened."""
+
+from dataclasses import dataclass
+
+__all__ = ["Limits", "NodeSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a node accepts. Over a limit it refuses at once and clearly, so that what it accepts keeps its latency."""
+
+    body_bytes_max: int = 8 * 1024 * 1024
+    """A longer request body is answered 413."""
+    array_items_max: int = 10_000
+    """Transactions or accounts in one array; a longer one is answered 422."""
+    queue_requests_max: int = 256
+    """Writes that wait for the journal. At 12,000 a second this is a wait of 20 ms; one more is answered 503."""
+    queue_commands_max: int = 65_536
+    """The same, counted in commands: a quarter of a second at 300,000 a second."""
+    bodies_bytes_max: int = 128 * 1024 * 1024
+    """Bodies that are being received or waiting, all together."""
+    refusal_delay_ms: int = 500
+    """How long a 503 is held back. A client that tries again at once would otherwise spend our time on refusals: so,
+    it can ask twice a second. A client that honours Retry-After does not notice."""
+    refusals_waiting_max: int = 10_000
+    """Refusals that are held back at once; beyond, they are sent at once and the connection is closed."""
+    retry_after_s: int = 1
+    """What Retry-After says in a 503."""
+    at_least_wait_ms: int = 5_000
+    """How long a read waits for the position that it asks for."""
+    long_poll_wait_ms: int = 20_000
+    """How long a request for events waits for one; less than the 30 s after which many proxies hang up."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"limits.{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """How a node runs, apart from where its data is."""
+
+    limits: Limits = Limits()
+    appends_in_flight_max: int = 1
+    """Frames on their way to the journal. With one, whatever arrives meanwhile makes the next frame: the batch grows
+    with the load by itself. A journal across regions bears more."""
+    frame_commands_max: int = 16_384
+    """Commands in a frame; it bounds how long applying one keeps the event loop from its clients."""
+    snapshot_commands: int = 2_000_000
+    """A snapshot is begun after so many commands: a start then replays these, in about three seconds."""
+    snapshot_journal_bytes: int = 256 * 1024 * 1024
+    """... or after so many bytes of the journal."""
+    snapshots_kept: int = 2
+    """If the newest is damaged, the one before it is used."""
+    journal_frames_kept: int | None = None
+    """Frames that are behind the oldest kept snapshot, and farther back than this, are trimmed. None: all are kept, and
+    with them every transaction's details."""
+
+    def __post_init__(self) -> None:
+        for name in ("appends_in_flight_max", "frame_commands_max", "snapshot_commands", "snapshots_kept"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -1,0 +1,198 @@
+"""Snapshots: the image of the ledger's state in a file, to start from without replaying the whole journal.
+
+A file is `snapshot-<position>.snap`: a header, the chunks of the image, each with its length and checksum, and an end
+with the SHA-256 of the image, which is the state's digest. The header carries the digest of the frame at the position:
+a snapshot fits only the journal that it was taken from. A file is written under another name, synced, and only then
+renamed, so that a name ending in `.snap` means a whole snapshot.
+
+While a node serves, the snapshot is written by a forked child: fork freezes the state at one position in an instant,
+at the price of a copy of the page tables, and the child writes it in its own time and then ends (docs/adr/0003).
+"""
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from fivenines.ledger import ImageError, State, image, restore
+
+__all__ = [
+    "LoadedSnapshot",
+    "SnapshotDamagedError",
+    "clean",
+    "fork_snapshot",
+    "load",
+    "paths",
+    "position_of",
+    "prune",
+    "write",
+]
+
+_MAGIC = b"5nsnap01"
+_HEADER = struct.Struct(">8sQ32s32s")  # magic, position, digest of the frame, checksum (SHA-256) of what is before it
+_CHUNK = struct.Struct(">II")  # length, CRC-32; a length of zero is the end, followed by the digest of the state
+_CHUNK_BYTES_MAX = 64 * 1024 * 1024
+_NAME = re.compile(r"snapshot-(\d{20})\.snap")
+
+
+class SnapshotDamagedError(Exception):
+    """A snapshot file is not what was written. `path` and `offset` say where, `reason` how."""
+
+    def __init__(self, path: Path, offset: int, reason: str) -> None:
+        super().__init__(f"{path}: at byte {offset}: {reason}")
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSnapshot:
+    """A state that was read from a file, with what ties it to its journal."""
+
+    path: Path
+    state: State
+    frame_digest: bytes
+    state_digest: bytes
+
+
+def paths(directory: Path) -> list[Path]:
+    """Return the snapshots in `directory`, the newest first."""
+    return sorted((path for path in directory.glob("snapshot-*.snap") if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def position_of(path: Path) -> int:
+    """Return the position that a snapshot is of, by its name."""
+    match = _NAME.fullmatch(path.name)
+    assert match, path
+    return int(match[1])
+
+
+def write(directory: Path, state: State, frame_digest: bytes) -> Path:
+    """Write a snapshot of `state` and return its path once it is durable. Blocks on the disk."""
+    path = directory / f"snapshot-{state.position:020}.snap"
+    draft = directory / f"{path.name}.{os.getpid()}.draft"
+    whole = sha256()
+    with draft.open("wb", buffering=1024 * 1024) as file:
+        head = _HEADER.pack(_MAGIC, state.position, frame_digest, bytes(32))[:-32]
+        file.write(head + sha256(head).digest())
+        for chunk in image(state):
+            assert 0 < len(chunk) <= _CHUNK_BYTES_MAX, len(chunk)
+            whole.update(b"%d:" % len(chunk))
+            whole.update(chunk)
+            file.write(_CHUNK.pack(len(chunk), zlib.crc32(chunk)))
+            file.write(chunk)
+        file.write(_CHUNK.pack(0, 0) + whole.digest())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    _sync_directory(directory)
+    return path
+
+
+def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
+    """Write a snapshot in a forked child and return its pid; it exits with 0 if the snapshot is durable."""
+    pid = os.fork()
+    if pid:
+        return pid
+    # The child. It must outlive nothing that matters: without our sockets and the journal's lock, which it inherited
+    # and would otherwise keep from the node's successor, and never back into the event loop above us.
+    status = 1
+    try:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.nice(10)
+        write(directory, state, frame_digest)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def load(path: Path) -> LoadedSnapshot:
+    """Read a snapshot and check all of it.
+
+    Raises:
+        SnapshotDamagedError: any byte of it is not what was written, or this release cannot read it.
+    """
+    data = path.read_bytes()
+    if len(data) < _HEADER.size:
+        raise SnapshotDamagedError(path, len(data), "the header is cut off")
+    magic, position, frame_digest, checksum = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise SnapshotDamagedError(path, 0, f"it starts with {magic!r}, not with {_MAGIC!r}")
+    if sha256(data[: _HEADER.size - 32]).digest() != checksum:
+        raise SnapshotDamagedError(path, 0, "the header's checksum is wrong")
+    chunks = _Chunks(path, data)
+    try:
+        state = restore(chunks)
+    except ImageError as error:
+        raise SnapshotDamagedError(path, chunks.offset, str(error)) from error
+    for _ in chunks:
+        raise SnapshotDamagedError(path, chunks.offset, "there is more than one image in it")
+    if state.position != position:
+        raise SnapshotDamagedError(path, 0, f"it says position {position}, its state is of {state.position}")
+    return LoadedSnapshot(path, state, frame_digest, chunks.state_digest)
+
+
+class _Chunks:
+    """The chunks of a snapshot, checked one by one as they are read, and as a whole at the end."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.offset = _HEADER.size
+        self.state_digest = b""
+        self._path = path
+        self._data = data
+        self._whole = sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self.state_digest:
+            raise StopIteration
+        data, offset = self._data, self.offset
+        body = offset + _CHUNK.size
+        if len(data) < body:
+            raise SnapshotDamagedError(self._path, offset, "it is cut off before a chunk")
+        length, checksum = _CHUNK.unpack_from(data, offset)
+        if length == 0:
+            return self._end(data[body:], checksum)
+        chunk = data[body : body + length]
+        if len(chunk) < length:
+            raise SnapshotDamagedError(self._path, offset, f"it is cut off in a chunk of {length} bytes")
+        if zlib.crc32(chunk) != checksum:
+            raise SnapshotDamagedError(self._path, offset, "a chunk's checksum is wrong")
+        self._whole.update(b"%d:" % length)
+        self._whole.update(chunk)
+        self.offset = body + length
+        return chunk
+
+    def _end(self, rest: bytes, checksum: int) -> bytes:
+        if checksum or rest != self._whole.digest():
+            raise SnapshotDamagedError(self._path, self.offset, "the digest at its end is not that of its chunks")
+        self.state_digest = rest
+        raise StopIteration
+
+
+def prune(directory: Path, *, keep: int) -> list[Path]:
+    """Delete all snapshots but the newest `keep`; return those that stay, the newest first."""
+    found = paths(directory)
+    for path in found[keep:]:
+        path.unlink(missing_ok=True)
+    return found[:keep]
+
+
+def clean(directory: Path) -> None:
+    """Delete what a crash left of snapshots that were being written."""
+    for draft in directory.glob("snapshot-*.draft"):
+        draft.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,210 @@
+"""The writer: makes frames of what requests want decided, and appends them.
+
+There are no timers. While appends are in flight requests queue up, and all that has queued up makes the next frame: an
+idle node answers at the speed of its disk, a busy one writes large frames by itself.
+
+The queue is bounded, in requests and in commands; what does not fit is refused before anything was done for it.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from fivenines.journal import Frame, Journal, JournalError
+from fivenines.ledger import Applied, Batch, Command, State, encode
+from fivenines.node.settings import NodeSettings
+
+__all__ = ["OverloadedError", "Receipt", "Writer"]
+
+_log = structlog.get_logger("fivenines.node")
+
+_FAILED_PAUSE_S = 0.1  # a journal that refuses is not asked more often than this
+_MARK_BYTES = 48  # from the start of a payload: the schema, the writer and the sequence lie within
+
+
+class OverloadedError(Exception):
+    """The queue is full: nothing was done. Try again after a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a request's commands."""
+
+    position: int
+    """The frame that carried them."""
+    outcomes: list[int]
+    repeated: dict[int, int | None]
+    """Of those that were decided before, by index: the position of the frame that did, where it is still known."""
+
+
+class _Request:
+    __slots__ = ("applied", "commands", "durable")
+
+    def __init__(self, commands: Sequence[Command], *, durable_is_enough: bool) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.commands = commands
+        self.durable: asyncio.Future[Receipt] | None = future if durable_is_enough else None
+        self.applied: asyncio.Future[Receipt] | None = None if durable_is_enough else future
+
+
+class _InFlight:
+    __slots__ = ("batch", "requests")
+
+    def __init__(self, batch: Batch, requests: list[_Request]) -> None:
+        self.batch = batch
+        self.requests = requests
+
+
+class Writer:
+    """The way from requests to the journal."""
+
+    def __init__(self, journal: Journal, state: State, settings: NodeSettings, clock_us: Callable[[], int]) -> None:
+        self._journal = journal
+        self._state = state
+        self._settings = settings
+        self._clock_us = clock_us
+        self._id = os.urandom(16)
+        self._sequence = 0
+        self._queue: deque[_Request] = deque()
+        self._queued_commands = 0
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(settings.appends_in_flight_max)
+        self._in_flight: dict[bytes, _InFlight] = {}
+        self._closing = False
+        self._expiry_awaited_us: int | None = None
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests that wait for a frame."""
+        return len(self._queue)
+
+    @property
+    def queued_commands(self) -> int:
+        """Commands that wait for a frame."""
+        return self._queued_commands
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the queue takes another request."""
+        limits = self._settings.limits
+        return len(self._queue) < limits.queue_requests_max and self._queued_commands < limits.queue_commands_max
+
+    async def submit(self, commands: Sequence[Command], *, durable_is_enough: bool = False) -> Receipt:
+        """Have `commands` decided, in order, in one frame, and return once they are applied.
+
+        With `durable_is_enough` return as soon as they are durable; the receipt then has no outcomes. No command at all
+        makes a barrier: when it returns, everything that was acknowledged anywhere before the call has been applied.
+
+        Raises:
+            OverloadedError: the queue is full.
+            NotDoneError, MaybeDoneError: as the journal says.
+        """
+        if not self.has_room or self._closing:
+            raise OverloadedError
+        request = _Request(commands, durable_is_enough=durable_is_enough)
+        self._queue.append(request)
+        self._queued_commands += len(commands)
+        self._wake.set()
+        future = request.applied or request.durable
+        assert future is not None
+        return await future
+
+    async def run(self) -> None:
+        """Write frames until cancelled, or until `close` was called and the queue is empty."""
+        async with asyncio.TaskGroup() as appends:
+            while True:
+                await self._wait_for_work()
+                if not self._queue and self._closing:
+                    return
+                await self._slots.acquire()
+                # Only now are the requests taken: whatever came while the slot was busy is in this frame.
+                requests = self._take()
+                if not requests and not self._expiry_is_due:
+                    self._slots.release()
+                    continue
+                commands = requests[0].commands if len(requests) == 1 else [c for r in requests for c in r.commands]
+                self._sequence += 1
+                batch = Batch(self._id, self._sequence, self._clock_us(), commands)
+                appends.create_task(self._append(batch, requests), name=f"append {self._sequence}")
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when what was taken is written."""
+        self._closing = True
+        self._wake.set()
+
+    def batch_of(self, frame: Frame) -> Batch | None:
+        """Return the batch of a frame that this writer wrote, None for any other."""
+        own = self._in_flight.get(frame.payload[:_MARK_BYTES])
+        return own.batch if own else None
+
+    def on_applied(self, frame: Frame, _batch: Batch, applied: Applied) -> None:
+        """Answer the requests that a frame of this writer carried."""
+        if self._state.next_expiry_us != self._expiry_awaited_us:
+            self._wake.set()
+        own = self._in_flight.pop(frame.payload[:_MARK_BYTES], None)
+        if own is None:
+            return
+        start = 0
+        for request in own.requests:
+            end = start + len(request.commands)
+            if request.applied is not None and not request.applied.done():
+                repeated = {i - start: p for i, p in applied.repeated.items() if start <= i < end}
+                request.applied.set_result(Receipt(applied.position, applied.outcomes[start:end], repeated))
+            start = end
+
+    @property
+    def _expiry_is_due(self) -> bool:
+        expiry_us = self._state.next_expiry_us
+        return expiry_us is not None and expiry_us <= self._clock_us()
+
+    async def _wait_for_work(self) -> None:
+        """Wait for a request, for the close, or for the time at which a hold expires.
+
+        A frame without commands is due then, since the journal's time is what the frames say.
+        """
+        if self._queue or self._closing:
+            return
+        self._wake.clear()
+        expiry_us = self._state.next_expiry_us
+        self._expiry_awaited_us = expiry_us
+        wait_s = None if expiry_us is None else max(0.001, (expiry_us - self._clock_us()) / 1_000_000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+
+    def _take(self) -> list[_Request]:
+        taken: list[_Request] = []
+        room = self._settings.frame_commands_max
+        while self._queue and (not taken or len(self._queue[0].commands) <= room):
+            request = self._queue.popleft()
+            room -= len(request.commands)
+            self._queued_commands -= len(request.commands)
+            taken.append(request)
+        return taken
+
+    async def _append(self, batch: Batch, requests: list[_Request]) -> None:
+        mark = b""
+        try:
+            payload = encode(batch)
+            mark = payload[:_MARK_BYTES]
+            self._in_flight[mark] = _InFlight(batch, requests)
+            position = await self._journal.append(payload)
+        except JournalError as error:
+            self._in_flight.pop(mark, None)
+            _log.warning("append.failed", reason=str(error), commands=len(batch.commands))
+            for request in requests:
+                future = request.applied or request.durable
+                if future is not None and not future.done():
+                    future.set_exception(error)
+            await asyncio.sleep(_FAILED_PAUSE_S)
+        else:
+            for request in requests:
+                if request.durable is not None and not request.durable.done():
+                    request.durable.set_result(Receipt(position, [], {}))
+        finally:
+            self._slots.release()
