@@ -20,8 +20,10 @@ from fivenines.journal.port import (
     Position,
     TrimmedError,
 )
+from fivenines.journal.verify import Damage, Torn, Verdict, show, verify
 
 __all__ = [
+    "Damage",
     "FileJournal",
     "FileJournalSettings",
     "Frame",
@@ -36,5 +38,9 @@ __all__ = [
     "MaybeDoneError",
     "NotDoneError",
     "Position",
+    "Torn",
     "TrimmedError",
+    "Verdict",
+    "show",
+    "verify",
 ]

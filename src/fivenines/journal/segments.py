@@ -53,7 +53,7 @@ class Torn(Struct, frozen=True):
 
     file: Path
     offset: int
-    bytes: int
+    length_bytes: int
     position: Position
     """The position that the frame there would have."""
     reason: str
@@ -78,7 +78,7 @@ def open_segment(path: Path) -> Iterator[int]:
 def read_segment_header(fd: int, path: Path, first: Position) -> SegmentHeader:
     """Read and check a segment's header. Raises `JournalDamagedError`."""
     try:
-        header = parse_segment_header(os.pread(fd, SEGMENT_HEADER_BYTES, 0))
+        header = parse_segment_header(_pread(fd, path, SEGMENT_HEADER_BYTES, 0, first))
     except FormatError as error:
         raise JournalDamagedError(path, 0, first, error.reason) from error
     if header.first != first:
@@ -87,34 +87,33 @@ def read_segment_header(fd: int, path: Path, first: Position) -> SegmentHeader:
 
 
 def walk_frames(
-    fd: int, path: Path, offset: int, position: Position, previous_digest: bytes | None
+    fd: int, path: Path, offset: int, size: int, position: Position, previous_digest: bytes | None
 ) -> Iterator[tuple[int, Frame]]:
-    """Iterate over the frames of a segment from a frame boundary to the end of the file, with the end of each.
+    """Iterate over the frames of a segment from a frame boundary to byte `size`, each with the offset of its end.
 
     `previous_digest` is what the first of them must follow from; None takes its own word for it. Raises
     `JournalDamagedError` at the first byte sequence that is not a whole and sound frame: a torn tail too, which only
     `check_segments` tells from damage.
     """
     want = _WINDOW_BYTES
-    while window := os.pread(fd, want, offset):
+    while offset < size:
+        window = _pread(fd, path, min(want, size - offset), offset, position)
         if len(window) < FRAME_HEADER_BYTES:
             raise JournalDamagedError(path, offset, position, "the file ends within a frame header")
         done = 0
         try:
             header = parse_frame_header(window)
-            if previous_digest is None:
-                previous_digest = header.previous_digest
-            for done, frame in scan_frames(window, position, previous_digest):
+            for done, frame in scan_frames(window, position, previous_digest or header.previous_digest):
                 yield offset + done, frame
-                position += 1
-                previous_digest = frame.digest
+                position, previous_digest = position + 1, frame.digest
         except FormatError as error:
             raise JournalDamagedError(path, offset + error.offset, position, error.reason) from error
         offset += done
         want = _WINDOW_BYTES
         if done == 0:
+            # A frame larger than the window; yet no more is read for a length than there is.
             want = frame_bytes(header.length)
-            if offset + want > os.fstat(fd).st_size:
+            if offset + want > size:
                 raise JournalDamagedError(path, offset, position, "the file ends within a frame")
 
 
@@ -140,23 +139,25 @@ def check_segments(
             if header.previous_digest != digest:
                 raise JournalDamagedError(path, 0, first, "the segment does not follow from the one before")
             end = SEGMENT_HEADER_BYTES
+            # What a writer adds from here on is not looked at, so the tail is judged on the bytes that were walked.
+            size = os.fstat(fd).st_size
             yield SegmentFound(path, first, digest)
             try:
-                for end, frame in walk_frames(fd, path, SEGMENT_HEADER_BYTES, position, digest):
+                for end, frame in walk_frames(fd, path, SEGMENT_HEADER_BYTES, size, position, digest):
                     position, digest = frame.position + 1, frame.digest
                     yield end, frame
             except JournalDamagedError:
                 if number < len(segments):
                     raise
-                rest = _read_to_end(fd, end)
+                rest = _pread(fd, path, size - end, end, position)
                 if (reason := torn_reason(rest, position, digest)) is None:
                     raise
                 yield Torn(path, end, len(rest), position, reason)
 
 
-def _read_to_end(fd: int, offset: int) -> bytes:
-    chunks = []
-    while chunk := os.pread(fd, _WINDOW_BYTES, offset):
-        chunks.append(chunk)
-        offset += len(chunk)
-    return b"".join(chunks)
+def _pread(fd: int, path: Path, count: int, offset: int, position: Position) -> bytes:
+    """Read up to `count` bytes; where the disk cannot, that is damage with a place, like any other."""
+    try:
+        return os.pread(fd, count, offset)
+    except OSError as error:
+        raise JournalDamagedError(path, offset, position, f"it cannot be read: {error.strerror}") from error
