@@ -80,8 +80,12 @@ ensure_venv() {
 }
 
 install_python_packages() {
-    local target=.
-    [ "$1" = run ] || target=".[$1]"
+    local target
+    case "$1" in
+    run) target=. ;;
+    dev) target='.[dev,bench]' ;; # the linters read the benchmarks too, and want to know the peers' types
+    *) target=".[$1]" ;;
+    esac
     say "installing Python packages for: $1"
     # The build backend comes first, from the same pins, so that building needs no environment of its own.
     local pip=("$VENV/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt)
