@@ -2,10 +2,11 @@
 
 from bench.harness import Benchmark, Figure, Ratio
 from bench.peers.benchmarks import PEERS
+from bench.product import EMBEDDED
 
 __all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
 
-BENCHMARKS: tuple[Benchmark, ...] = (*PEERS,)
+BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *PEERS)
 
 RATIOS: tuple[Ratio, ...] = ()
 
