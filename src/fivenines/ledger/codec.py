@@ -33,7 +33,7 @@ _decoder = msgspec.msgpack.Decoder(Batch)
 
 
 def encode(batch: Batch) -> bytes:
-    """Encode `batch` in the current schema."""
+    """Encode `batch` in the current schema. Raises `OverflowError` where an integer of it is beyond 128 bits."""
     try:
         body = _encoder.encode(batch)
     except OverflowError:
@@ -52,17 +52,16 @@ def decode(payload: bytes, *, upcasters: dict[int, Callable[[list[Any]], list[An
     if not payload:
         raise CodecError("an empty payload", schema=None)
     schema = payload[0]
+    if schema != SCHEMA and schema not in upcasters:
+        raise CodecError(f"schema {schema} is unknown here: this version reads up to {SCHEMA}", schema=schema)
     body: bytes | memoryview = memoryview(payload)[1:]
     try:
-        while schema != SCHEMA:
-            lift = upcasters.get(schema)
-            if lift is None:
-                raise CodecError(f"schema {schema} is unknown here: this version reads up to {SCHEMA}", schema=schema)
-            body = _encoder.encode(lift(msgspec.msgpack.decode(body)))
-            schema += 1
+        for older in range(schema, SCHEMA):
+            body = _encoder.encode(upcasters[older](msgspec.msgpack.decode(body)))
         batch = _decoder.decode(body)
-    except (msgspec.DecodeError, LookupError, TypeError) as error:
-        raise CodecError(f"not a batch of schema {payload[0]}: {error}", schema=payload[0]) from error
+    except (msgspec.DecodeError, ValueError, LookupError, TypeError, RecursionError) as error:
+        # ValueError is for text that is not UTF-8, RecursionError for lists within lists within lists.
+        raise CodecError(f"not a batch of schema {schema}: {error}", schema=schema) from error
     return _without_wire_integers(batch)
 
 

@@ -47,7 +47,7 @@ Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 AccountName = Annotated[str, Meta(max_length=128)]
 
 
-class Posting(Struct, array_like=True, frozen=True, gc=False):
+class Posting(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A movement of an amount, in the asset's smallest units, from one account to another."""
 
     source: AccountName
@@ -55,7 +55,7 @@ class Posting(Struct, array_like=True, frozen=True, gc=False):
     amount: WideInt
 
 
-class PostOne(Struct, array_like=True, frozen=True, gc=False, tag=0):
+class PostOne(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False, tag=0):
     """Move one amount, up to `POST_ONE_AMOUNT_MAX`."""
 
     id: Id
@@ -64,7 +64,7 @@ class PostOne(Struct, array_like=True, frozen=True, gc=False, tag=0):
     amount: Annotated[int, Meta(ge=1, le=POST_ONE_AMOUNT_MAX)]
 
 
-class Post(Struct, array_like=True, frozen=True, tag=1):
+class Post(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
     """Move money by several postings, one after the other, all or none."""
 
     id: Id
@@ -76,7 +76,7 @@ class Post(Struct, array_like=True, frozen=True, tag=1):
     """A JSON object, as text in UTF-8; the books only carry it."""
 
 
-class Hold(Struct, array_like=True, frozen=True, tag=2):
+class Hold(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
     """Reserve money: it is no longer available, and not yet moved."""
 
     id: Id
@@ -88,7 +88,7 @@ class Hold(Struct, array_like=True, frozen=True, tag=2):
     metadata: bytes | None = None
 
 
-class Settle(Struct, array_like=True, frozen=True, tag=3):
+class Settle(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
     """Move money that is held: all that is left of it, or the given postings."""
 
     id: Id
@@ -101,7 +101,7 @@ class Settle(Struct, array_like=True, frozen=True, tag=3):
     metadata: bytes | None = None
 
 
-class Release(Struct, array_like=True, frozen=True, tag=4):
+class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=4):
     """Give all that is left of a hold back."""
 
     id: Id
@@ -111,7 +111,7 @@ class Release(Struct, array_like=True, frozen=True, tag=4):
     metadata: bytes | None = None
 
 
-class OpenAccount(Struct, array_like=True, frozen=True, tag=5):
+class OpenAccount(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=5):
     """Open an account. Its name is its identity: opening it again with the same content changes nothing."""
 
     account: AccountName
@@ -121,7 +121,7 @@ class OpenAccount(Struct, array_like=True, frozen=True, tag=5):
     metadata: bytes | None = None
 
 
-class ChangeAccount(Struct, array_like=True, frozen=True, tag=6):
+class ChangeAccount(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=6):
     """Change an account: its status, or its limits (both at once), or its metadata; None leaves a thing as it is."""
 
     id: Id
@@ -132,13 +132,13 @@ class ChangeAccount(Struct, array_like=True, frozen=True, tag=6):
     metadata: bytes | None = None
 
 
-class RegisterAsset(Struct, array_like=True, frozen=True, tag=7):
+class RegisterAsset(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=7):
     """Register an asset, such as `EUR/2`."""
 
     asset: Annotated[str, Meta(max_length=24)]
 
 
-class Activate(Struct, array_like=True, frozen=True, tag=8):
+class Activate(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=8):
     """Put newer rules in force, from the next frame on."""
 
     rules: int
@@ -150,7 +150,7 @@ Transaction = Post | Hold | Settle | Release
 Command = PostOne | Post | Hold | Settle | Release | OpenAccount | ChangeAccount | RegisterAsset | Activate
 
 
-class Batch(Struct, array_like=True, frozen=True):
+class Batch(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """What a frame carries: the commands of one writer, in order, and the time at which it wrote them."""
 
     writer: bytes
