@@ -130,7 +130,7 @@ assert _ORDINARY_TOTAL_MAX + 2**64 * (2**62 - 1) <= AMOUNT_MAX
 
 
 class HeldPosting:
-    """A posting of an open hold, and what is left of it."""
+    """What an open hold has left to move from one account to another, over all of its postings between the two."""
 
     __slots__ = ("destination", "remaining", "source")
 
@@ -145,7 +145,8 @@ class OpenHold:
     """A hold that is neither settled to the end, nor released, nor expired."""
 
     id: bytes
-    postings: list[HeldPosting]
+    postings: dict[tuple[str, str], HeldPosting]
+    """By (source, destination), and only where something is left: what a settlement does not name costs it nothing."""
     expires_us: int | None
     """Journal time, microseconds since 1970."""
 

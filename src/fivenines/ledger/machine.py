@@ -16,7 +16,7 @@ from fivenines.ledger.commands import Batch, PostOne
 from fivenines.ledger.decided import FINGERPRINT_PRIME
 from fivenines.ledger.outcomes import Outcome
 from fivenines.ledger.rules import decide, end_hold
-from fivenines.ledger.state import RULES, State, id_floor
+from fivenines.ledger.state import RULES, TIME_US_MAX, State, id_floor
 
 __all__ = ["Applied", "RulesUnsupportedError", "apply"]
 
@@ -51,12 +51,13 @@ def apply(state: State, batch: Batch) -> Applied:
         RulesUnsupportedError: the frame activates rules that are not among `RULES`. The state must not be used on.
     """
     state.position = position = state.position + 1
-    state.time_us = time_us = max(state.time_us + 1, batch.time_us)
+    state.time_us = time_us = max(state.time_us + 1, min(batch.time_us, TIME_US_MAX))
     rules = state.rules
     expired = _expire_holds(state)
 
     time_ms = time_us // 1000
-    horizon = id_floor(time_ms - rules.retention_ms)
+    # Rules with a longer retention bring nothing back that was forgotten, so the horizon must not fall with them.
+    state.horizon = horizon = max(state.horizon, id_floor(time_ms - rules.retention_ms))
     decided = state.decided
     decided.forget_before(horizon)
     state.ended_holds.forget_before(horizon)
@@ -78,7 +79,10 @@ def apply(state: State, batch: Batch) -> Applied:
     for command in batch.commands:
         if type(command) is PostOne:
             id = command.id
-            if top < id < ahead:
+            is_newest = top < id
+            if not is_newest:
+                decided.top = top
+            if id < ahead and (is_newest or (id >= horizon and decided.find(id) is None)):
                 try:
                     source = accounts[command.source]
                     destination = accounts[command.destination]
@@ -94,11 +98,15 @@ def apply(state: State, batch: Batch) -> Applied:
                             if ceiling is None or credits - destination.debits + destination.held_credits <= ceiling:
                                 source.debits = debits
                                 destination.credits = credits
-                                # What DecidedIds.add and pack do for an id above the top and the outcome 0.
-                                add_id(id)
-                                add_value((amount + source.salt - destination.salt) % prime)
-                                add_position(position)
-                                top = id
+                                value = (amount + source.salt - destination.salt) % prime  # pack(posted, fingerprint)
+                                if is_newest:
+                                    # What DecidedIds.add does for an id above the top.
+                                    add_id(id)
+                                    add_value(value)
+                                    add_position(position)
+                                    top = id
+                                else:
+                                    decided.add(id, value, position)
                                 add_outcome(posted)
                                 continue
         decided.top = top
@@ -123,10 +131,12 @@ def _expire_holds(state: State) -> list[bytes]:
     """Give back what is held by the holds whose time has come, the earliest first."""
     expiries, holds = state.expiries, state.holds
     expired: list[bytes] = []
-    while expiries and expiries[0][0] <= state.time_us and len(expired) < state.rules.expiries_per_frame_max:
+    postings_left = state.rules.expired_postings_per_frame_max
+    while expiries and expiries[0][0] <= state.time_us and postings_left > 0:
         _, id = heapq.heappop(expiries)
         hold = holds.get(id)
         if hold is not None:
+            postings_left -= len(hold.postings)
             end_hold(state, hold, Outcome.hold_expired)
             expired.append(id)
     # A hold that ended early leaves its entry; when most entries are of such holds, the heap is made anew.

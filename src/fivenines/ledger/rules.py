@@ -94,13 +94,25 @@ def fingerprint(command: Command) -> int:
             metadata=None,
         ) if 0 < amount <= POST_ONE_AMOUNT_MAX:
             return (amount + salt_of(source) - salt_of(destination)) % FINGERPRINT_PRIME
-    said: list[object] = [command.__struct_config__.tag]
-    for field in msgspec.structs.fields(command):
-        value = getattr(command, field.name)
-        if field.name != "id" and value != field.default:
-            said += (field.name, _spelled(value))
+    tag, fields = _SPELLINGS[type(command)]
+    said: list[object] = [tag]
+    for name, default in fields:
+        value = getattr(command, name)
+        if value != default:
+            said += (name, _spelled(value))
     digest = blake2b(msgspec.msgpack.encode(said), digest_size=8).digest()
     return int.from_bytes(digest, "big") % FINGERPRINT_PRIME
+
+
+_SPELLINGS: dict[type[Command], tuple[object, list[tuple[str, object]]]] = {
+    kind: (
+        kind.__struct_config__.tag,
+        [(field.name, field.default) for field in msgspec.structs.fields(kind) if field.name != "id"],
+    )
+    for kind in (Post, Hold, Settle, Release, OpenAccount, ChangeAccount)
+}
+"""What a fingerprint of the long form is made of, looked up once since asking a struct for its fields is slow: the tag,
+and each field with its default."""
 
 
 def _spelled(value: object) -> object:
@@ -119,7 +131,7 @@ def _spelled(value: object) -> object:
 
 def end_hold(state: State, hold: OpenHold, how: Outcome) -> None:
     """Give back what is left of a hold, and remember how it ended."""
-    for posting in hold.postings:
+    for posting in hold.postings.values():
         _unreserve(posting, posting.remaining)
     del state.holds[hold.id]
     state.ended_holds.add(hold.id, pack(how, 0), state.position)
@@ -139,11 +151,15 @@ def _hold(state: State, command: Hold) -> Outcome:
     if refusal is not None:
         return refusal
     accounts = state.accounts
-    hold = OpenHold(
-        command.id,
-        [HeldPosting(accounts[p.source], accounts[p.destination], p.amount) for p in command.postings],
-        state.time_us + command.timeout_us if command.timeout_us is not None else None,
-    )
+    hold = OpenHold(command.id, {}, state.time_us + command.timeout_us if command.timeout_us is not None else None)
+    for posting in command.postings:
+        between = posting.source, posting.destination
+        if between in hold.postings:
+            hold.postings[between].remaining += posting.amount
+        else:
+            hold.postings[between] = HeldPosting(
+                accounts[posting.source], accounts[posting.destination], posting.amount
+            )
     state.holds[hold.id] = hold
     state.schedule_expiry(hold)
     return Outcome.held
@@ -155,24 +171,24 @@ def _settle(state: State, command: Settle) -> Outcome:
         return hold
     if any(not 0 < asked.amount <= AMOUNT_MAX for asked in command.postings):
         return Outcome.malformed
-    for held in hold.postings:
-        refusal = _refuse_status(held.source, held.destination)
-        if refusal is not None:
-            return refusal
     parts = _parts_of(hold, command.postings)
     if parts is None:
         return Outcome.hold_exceeded
+    for held, _ in parts:
+        refusal = _refuse_status(held.source, held.destination)
+        if refusal is not None:
+            return refusal
     if _would_overflow(parts):
         return Outcome.total_overflow
 
     for held, amount in parts:
-        _unreserve(held, amount)
-        held.remaining -= amount
         held.source.debits += amount
         held.destination.credits += amount
-        held.source.settle_lane()
-        held.destination.settle_lane()
-    if command.final or not any(held.remaining for held in hold.postings):
+        _unreserve(held, amount)
+        held.remaining -= amount
+        if not held.remaining:
+            del hold.postings[held.source.id, held.destination.id]
+    if command.final or not hold.postings:
         end_hold(state, hold, Outcome.settled)
     return Outcome.settled
 
@@ -198,19 +214,17 @@ def _find_hold(state: State, id: bytes) -> OpenHold | Outcome:
 def _parts_of(hold: OpenHold, asked: tuple[Posting, ...]) -> list[tuple[HeldPosting, int]] | None:
     """Return what to take of each held posting, None if more is asked than is held. Nothing asked: take it all."""
     if not asked:
-        return [(held, held.remaining) for held in hold.postings if held.remaining]
-    left = [held.remaining for held in hold.postings]
-    parts: list[tuple[HeldPosting, int]] = []
+        return [(held, held.remaining) for held in hold.postings.values()]
+    wanted: dict[tuple[str, str], int] = {}
     for posting in asked:
-        wanted = posting.amount
-        for index, held in enumerate(hold.postings):
-            if held.source.id == posting.source and held.destination.id == posting.destination:
-                taken = min(left[index], wanted)
-                left[index] -= taken
-                wanted -= taken
-                parts.append((held, taken))
-        if wanted:
+        between = posting.source, posting.destination
+        wanted[between] = wanted.get(between, 0) + posting.amount
+    parts: list[tuple[HeldPosting, int]] = []
+    for between, amount in wanted.items():
+        held = hold.postings.get(between)
+        if held is None or held.remaining < amount:
             return None
+        parts.append((held, amount))
     return parts
 
 

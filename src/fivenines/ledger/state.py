@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fivenines.ledger.accounts import Account, Asset, OpenHold
 from fivenines.ledger.decided import Decided, DecidedIds
 
-__all__ = ["RULES", "Rules", "State", "id_floor", "id_time_ms"]
+__all__ = ["RULES", "TIME_US_MAX", "Rules", "State", "id_floor", "id_time_ms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class Rules:
     """How long a decided id is remembered; an older one is refused, since nobody can tell whether it was decided."""
     id_ahead_ms_max: int = 300_000
     """How far the time in an id may be ahead of the journal's. Five minutes bear a client whose clock is badly set."""
-    expiries_per_frame_max: int = 10_000
-    """Holds that expire in one frame at most, so that a great many at once do not stall it; the next frame goes on."""
+    expired_postings_per_frame_max: int = 10_000
+    """Expiry stops in a frame once it has given back so many held postings, so that a great many holds at once do not
+    stall it; the next frame goes on."""
 
 
 RULES: dict[int, Rules] = {1: Rules(version=1)}
 """The rules that this release can run."""
+
+TIME_US_MAX = 2**48 * 1000 - 1
+"""The latest journal time that a frame can set, in the year 10889: the last that a UUIDv7 can carry."""
 
 _NO_POSITION = 0
 _CHAIN_START = bytes(32)
@@ -42,6 +46,8 @@ class State:
     position: int = _NO_POSITION
     time_us: int = 0
     """The journal's time: microseconds since 1970. It rises with each frame."""
+    horizon: bytes = bytes(16)
+    """Ids below it have expired, for ever: what was decided about them may be forgotten. It never falls."""
     outcomes_digest: bytes = _CHAIN_START
     """A chain over the outcomes of all frames: two replicas that ever decided differently differ in it for ever."""
     assets: dict[str, Asset] = field(default_factory=dict)
