@@ -15,17 +15,24 @@ __all__ = [
     "AMOUNT_MAX",
     "METADATA_BYTES_MAX",
     "POSTINGS_MAX",
+    "Accepted",
     "Account",
     "AccountChange",
     "AccountId",
+    "Accounts",
     "Amount",
     "Asset",
     "Balance",
+    "Event",
+    "Events",
+    "History",
     "ItemResult",
     "NewAccount",
     "NewTransaction",
+    "Platform",
     "Posting",
     "Problem",
+    "RowResult",
     "Transaction",
     "TransactionId",
 ]
@@ -130,6 +137,25 @@ class ItemResult(Struct, frozen=True, omit_defaults=True, gc=False):
     outcome: str
     position: int | None = None
     """The frame that decided it: for a repeated id the first one, where it is still known."""
+    safe_to_retry: bool = True
+    """False where the request gave no id: to send it again would do it again."""
+
+
+class RowResult(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The outcome of one transaction that came as a row in msgpack; the id is 16 bytes."""
+
+    id: bytes
+    outcome: str
+    position: int | None = None
+
+
+class Accepted(Struct, frozen=True, omit_defaults=True):
+    """The answer to `Prefer: respond-async`: what was asked is durable, and will be decided as everywhere."""
+
+    position: int
+    """The frame that carries it; reading with `at_least` this position shows the outcome."""
+    ids: list[str]
+    safe_to_retry: bool = True
 
 
 class Account(Struct, frozen=True):
@@ -159,7 +185,7 @@ class Transaction(Struct, frozen=True, omit_defaults=True):
     outcome: str
     position: int
     time: str
-    """The journal's time, RFC 3339, UTC."""
+    """The time that the frame's writer stamped on it, RFC 3339, UTC."""
     postings: list[Posting] = []
     hold: str | None = None
     final: bool = True
@@ -167,6 +193,67 @@ class Transaction(Struct, frozen=True, omit_defaults=True):
     effective_date: datetime.date | None = None
     reference: str | None = None
     metadata: dict[str, Any] = {}
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that happened in the books, as a CloudEvent 1.0."""
+
+    specversion: str = "1.0"
+    id: str
+    """Position and index within the frame: ascending, and the same on every node."""
+    source: str
+    type: str
+    subject: str
+    """The transaction's id."""
+    time: str
+    datacontenttype: str = "application/json"
+    data: Transaction
+
+
+class Accounts(Struct, frozen=True):
+    """A page of accounts, in the order of their ids."""
+
+    accounts: list[Account]
+    next: str | None
+    """What to pass as `after` for the next page, null at the end."""
+
+
+class History(Struct, frozen=True):
+    """A page of an account's transactions, the newest first; it may be empty and yet have a next one."""
+
+    transactions: list[Transaction]
+    next: int | None
+    """What to pass as `before` for the next page, null at the end."""
+
+
+class Events(Struct, frozen=True):
+    """Events after a position, the oldest first."""
+
+    events: list[Event]
+    position: int
+    """What to pass as `after` for those that follow."""
+
+
+class Platform(Struct, frozen=True, kw_only=True):
+    """What serves here, and how it is."""
+
+    name: str
+    version: str
+    position: int
+    time: str
+    """The journal's time."""
+    rules: int
+    schema: int
+    outcomes_digest: str
+    """A chain over all outcomes, in hex: equal on all replicas at the same position."""
+    assets: list[str]
+    accounts: int
+    holds_open: int
+    journal_first: int
+    journal_last: int
+    snapshot_position: int
+    ready: bool
+    unready_reason: str | None
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

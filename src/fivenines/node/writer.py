@@ -153,7 +153,9 @@ class Writer:
         for request in own.requests:
             end = start + len(request.commands)
             if request.applied is not None and not request.applied.done():
-                repeated = {i - start: p for i, p in applied.repeated.items() if start <= i < end}
+                repeated = (
+                    {i - start: p for i, p in applied.repeated.items() if start <= i < end} if applied.repeated else {}
+                )
                 request.applied.set_result(Receipt(applied.position, applied.outcomes[start:end], repeated))
             start = end
 

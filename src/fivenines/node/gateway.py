@@ -1,0 +1,292 @@
+"""The gateway's write path: a bare ASGI application, with the rest of the API behind it.
+
+A framework would cost each write about as much as deciding it does, so requests that change the books are read and
+answered here by hand; everything else goes to `pages`, an ordinary Starlette application.
+
+Overload is met in three steps. While the queue before the journal is full, a request is refused before its body is
+read. A refusal is held back for half a second: it costs little then, and a client that tries again at once waits.
+And what is being received or waiting is bounded in bytes.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fivenines.api import Accepted, ItemResult, RowResult
+from fivenines.journal import JournalError, JournalFullError, NotDoneError
+from fivenines.ledger import Command, OpenAccount, Outcome, RegisterAsset
+from fivenines.node import requests
+from fivenines.node.metrics import Metrics
+from fivenines.node.node import Node
+from fivenines.node.problems import Answer, problem, refusal
+from fivenines.node.requests import InvalidRequestError, Parsed
+from fivenines.node.writer import OverloadedError, Receipt
+
+__all__ = ["Gateway"]
+
+# To be named, always: a browser sends a body without a type, or as a form, to any address that a web page likes.
+_JSON = {b"application/json"}
+_MSGPACK = {b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"}
+_NAMES = {int(outcome): outcome.name for outcome in Outcome}
+_FIRST_REFUSAL = min(outcome for outcome in Outcome if outcome.is_refusal)
+
+_encode_json = msgspec.json.Encoder().encode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class _HungUpError(Exception):
+    """The client hung up before its request was whole: nothing was done, and nobody is there to be told."""
+
+
+class Gateway:
+    """The ASGI application of a node."""
+
+    def __init__(self, node: Node, pages: ASGIApp, metrics: Metrics) -> None:
+        self._node = node
+        self._pages = pages
+        self._metrics = metrics
+        self._limits = node.settings.limits
+        self._bodies_bytes = 0
+        self._refusals_waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        if method == "POST" and path == "/v1/transactions":
+            await self._write("transactions", _parse_transactions, scope, receive, send)
+        elif method == "POST" and path == "/v1/accounts":
+            await self._write("accounts", _parse_accounts, scope, receive, send)
+        elif method == "POST" and path == "/v1/assets":
+            await self._write("assets", _parse_asset, scope, receive, send)
+        elif method == "PATCH" and path.startswith("/v1/accounts/"):
+            await self._write("account", _parse_change, scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+    async def _write(
+        self,
+        route: str,
+        parse: "Callable[[Scope, bytes, bool, int], Parsed]",
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        began = time.perf_counter()
+        try:
+            answer = await self._answer(parse, scope, receive)
+        except _HungUpError:
+            return
+        if answer.status == 503:
+            answer = await self._hold_back(answer)
+        self._metrics.observe(route, answer.status, time.perf_counter() - began)
+        await _send(send, answer, self._node.replica.position)
+
+    async def _answer(
+        self, parse: "Callable[[Scope, bytes, bool, int], Parsed]", scope: Scope, receive: Receive
+    ) -> Answer:
+        content_type = length = prefer = b""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"prefer":
+                prefer = value
+        kind = content_type.partition(b";")[0].strip().lower()
+        is_msgpack = kind in _MSGPACK
+        if not is_msgpack and kind not in _JSON:
+            return problem(
+                415,
+                "media_type",
+                "The body must be application/json or application/msgpack.",
+                detail="the header Content-Type says what it is; with curl: --json instead of --data",
+            )
+        size = int(length) if length.isdigit() else 0
+        if size > self._limits.body_bytes_max:
+            return self._too_large()
+        if not self._node.writer.has_room or self._bodies_bytes + size > self._limits.bodies_bytes_max:
+            return self._overloaded()
+
+        body = await self._receive(receive)
+        if body is None:
+            return self._too_large()
+        self._bodies_bytes += len(body)
+        try:
+            parsed = parse(scope, body, is_msgpack, self._limits.array_items_max)
+            is_async = b"respond-async" in prefer
+            receipt = await self._node.writer.submit(parsed.commands, durable_is_enough=is_async)
+        except InvalidRequestError as error:
+            return problem(
+                error.status, "invalid_request", "The request is not valid.", detail=error.reason, field=error.field
+            )
+        except OverloadedError:
+            return self._overloaded()
+        except JournalError as error:
+            return self._not_written(error)
+        finally:
+            self._bodies_bytes -= len(body)
+        if is_async:
+            return _accepted(parsed, receipt, is_msgpack=is_msgpack)
+        if is_msgpack and requests.is_rows(body):
+            return _row_results(parsed, receipt)
+        return _results(parsed, receipt, is_msgpack=is_msgpack)
+
+    async def _receive(self, receive: Receive) -> bytes | None:
+        """Return the body, None if it is too long."""
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            return body if len(body) <= self._limits.body_bytes_max else None
+        parts: list[bytes] = []
+        size = 0
+        while message["type"] == "http.request":
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._limits.body_bytes_max:
+                return None
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await receive()
+        raise _HungUpError
+
+    async def _hold_back(self, answer: Answer) -> Answer:
+        if self._refusals_waiting >= self._limits.refusals_waiting_max:
+            return msgspec.structs.replace(answer, headers=(*answer.headers, (b"connection", b"close")))
+        self._refusals_waiting += 1
+        try:
+            await asyncio.sleep(self._limits.refusal_delay_ms / 1000)
+        finally:
+            self._refusals_waiting -= 1
+        return answer
+
+    def _too_large(self) -> Answer:
+        most = self._limits.body_bytes_max
+        return problem(
+            413,
+            "body_too_large",
+            "The body is too large.",
+            detail=f"at most {most} bytes are taken at once; send the array in parts",
+            headers=((b"connection", b"close"),),
+        )
+
+    def _overloaded(self) -> Answer:
+        return problem(
+            503,
+            "overloaded",
+            "This node has as much to do as it can bear.",
+            detail="nothing was done; try again, after a while, with the same ids",
+            retry_after_s=self._limits.retry_after_s,
+        )
+
+    def _not_written(self, error: JournalError) -> Answer:
+        if isinstance(error, JournalFullError):
+            name, title = "journal_full", "The disk of the journal is full."
+        else:
+            name, title = "journal_unavailable", "The journal takes no writes now."
+        is_not_done = isinstance(error, NotDoneError)
+        return problem(
+            503,
+            name if is_not_done else "maybe_done",
+            title,
+            detail=(
+                f"nothing was done ({error}); try again with the same ids"
+                if is_not_done
+                else f"it may have been done ({error}); trying again with the same ids is safe, with others it is not"
+            ),
+            retry_after_s=self._limits.retry_after_s,
+        )
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def _parse_transactions(_scope: Scope, body: bytes, is_msgpack: bool, items_max: int) -> Parsed:
+    if is_msgpack and requests.is_rows(body):
+        return requests.rows(body, items_max=items_max)
+    return requests.transactions(body, is_msgpack=is_msgpack, items_max=items_max)
+
+
+def _parse_accounts(_scope: Scope, body: bytes, is_msgpack: bool, items_max: int) -> Parsed:
+    return requests.accounts(body, is_msgpack=is_msgpack, items_max=items_max)
+
+
+def _parse_asset(_scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) -> Parsed:
+    return requests.asset(body, is_msgpack=is_msgpack)
+
+
+def _parse_change(scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) -> Parsed:
+    return requests.account_change(scope["path"].removeprefix("/v1/accounts/"), body, is_msgpack=is_msgpack)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def _name_of(command: Command) -> str:
+    if isinstance(command, OpenAccount):
+        return command.account
+    if isinstance(command, RegisterAsset):
+        return command.asset
+    return requests.text_of_id(command.id)  # type: ignore[union-attr]  # Activate comes by no request
+
+
+def _results(parsed: Parsed, receipt: Receipt, *, is_msgpack: bool) -> Answer:
+    position, repeated, made = receipt.position, receipt.repeated, parsed.made
+    results = [
+        ItemResult(
+            _name_of(command), _NAMES[outcome], repeated.get(i, position) if repeated else position, i not in made
+        )
+        for i, (command, outcome) in enumerate(zip(parsed.commands, receipt.outcomes, strict=True))
+    ]
+    if parsed.is_array:
+        return _answer(200, results, is_msgpack=is_msgpack)
+    outcome = receipt.outcomes[0]
+    if outcome >= _FIRST_REFUSAL:
+        return refusal(Outcome(outcome), id=results[0].id, position=results[0].position)
+    return _answer(200, results[0], is_msgpack=is_msgpack)
+
+
+def _row_results(parsed: Parsed, receipt: Receipt) -> Answer:
+    position, repeated, names = receipt.position, receipt.repeated, _NAMES
+    pairs = zip(parsed.commands, receipt.outcomes, strict=True)
+    if repeated:
+        results = [RowResult(c.id, names[o], repeated.get(i, position)) for i, (c, o) in enumerate(pairs)]  # type: ignore[union-attr]
+    else:
+        results = [RowResult(c.id, names[o], position) for c, o in pairs]  # type: ignore[union-attr]
+    return _answer(200, results, is_msgpack=True)
+
+
+def _accepted(parsed: Parsed, receipt: Receipt, *, is_msgpack: bool) -> Answer:
+    accepted = Accepted(
+        receipt.position, [_name_of(command) for command in parsed.commands], safe_to_retry=not parsed.made
+    )
+    return _answer(202, accepted, is_msgpack=is_msgpack, headers=((b"preference-applied", b"respond-async"),))
+
+
+def _answer(status: int, content: Any, *, is_msgpack: bool, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+    if is_msgpack:
+        return Answer(status, _encode_msgpack(content), b"application/msgpack", headers)
+    return Answer(status, _encode_json(content), headers=headers)
+
+
+async def _send(send: Send, answer: Answer, position: int) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [
+                (b"content-type", answer.content_type),
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"ledger-position", b"%d" % position),
+                *answer.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body})

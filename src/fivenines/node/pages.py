@@ -1,0 +1,315 @@
+"""Everything a node serves besides writes: reads of the books, history, events, health, metrics, documentation.
+
+A read is answered from the replica's memory, at the position that its `Ledger-Position` names. It may ask for
+`at_least=POSITION`, to see a write that was acknowledged elsewhere, or for `consistency=linearizable`, which goes once
+through the journal first.
+"""
+
+import asyncio
+import bisect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import as_file, files
+from typing import Any, Literal
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import fivenines
+from fivenines.api import Account, Accounts, Events, History, Platform
+from fivenines.journal import JournalError, TrimmedError
+from fivenines.ledger import SCHEMA, Outcome, Status
+from fivenines.ledger import Account as LedgerAccount
+from fivenines.node import history
+from fivenines.node.history import json_number
+from fivenines.node.metrics import Metrics
+from fivenines.node.node import Node
+from fivenines.node.openapi import document
+from fivenines.node.problems import Answer, problem
+from fivenines.node.replica import PositionTimeoutError
+from fivenines.node.requests import InvalidRequestError, id_of_text
+from fivenines.node.writer import OverloadedError
+
+__all__ = ["pages"]
+
+_PAGE_MAX = 1_000
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
+_DOCS = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>fivenines API</title>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true})</script>
+</body></html>
+"""
+
+_STATUSES: dict[Status, Literal["open", "frozen", "closed"]] = {
+    Status.open: "open",
+    Status.frozen: "frozen",
+    Status.closed: "closed",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+def pages(node: Node, metrics: Metrics) -> Starlette:
+    """Make the application that serves everything but writes."""
+    views = _Views(node, metrics)
+    assets = files("swagger_ui_bundle") / "vendor"
+    with as_file(assets) as folder:
+        newest = max(folder.glob("swagger-ui-*"))
+    routes = [
+        Route("/", lambda _request: RedirectResponse("/docs")),
+        Route("/v1/accounts", views.timed("accounts.list", views.accounts)),
+        Route("/v1/accounts/{id}", views.timed("account.read", views.account)),
+        Route("/v1/accounts/{id}/history", views.timed("account.history", views.account_history)),
+        Route("/v1/transactions/{id}", views.timed("transaction.read", views.transaction)),
+        Route("/v1/events", views.timed("events", views.events)),
+        Route("/v1/platform", views.timed("platform", views.platform)),
+        Route("/live", views.live),
+        Route("/ready", views.ready),
+        Route("/metrics", views.metrics),
+        Route("/openapi.json", views.openapi),
+        Route("/docs", lambda _request: HTMLResponse(_DOCS)),
+        Mount("/docs/assets", StaticFiles(directory=newest)),
+    ]
+    return Starlette(routes=routes, exception_handlers={404: views.not_found, 405: views.bad_method})
+
+
+class _Views:
+    """One method for each page."""
+
+    def __init__(self, node: Node, metrics: Metrics) -> None:
+        self._node = node
+        self._metrics = metrics
+        self._limits = node.settings.limits
+        self._openapi = _encode(document(self._limits))
+        self._sorted_ids: list[str] = []
+
+    def timed(
+        self, route: str, view: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Wrap a read: what may be asked of all reads, what may go wrong with each, and its metrics."""
+
+        async def serve(request: Request) -> Response:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._reach(request)
+                response = await view(request)
+            except InvalidRequestError as error:
+                answer = problem(
+                    error.status, "invalid_request", "The request is not valid.", detail=error.reason, field=error.field
+                )
+                response = self._response(answer)
+            except (PositionTimeoutError, OverloadedError, JournalError) as error:
+                answer = problem(
+                    503,
+                    "not_there_yet",
+                    "The state that was asked for cannot be had now.",
+                    detail=str(error) or "this node has as much to do as it can bear",
+                    retry_after_s=self._limits.retry_after_s,
+                )
+                response = self._response(answer)
+            self._metrics.observe(route, response.status_code, asyncio.get_running_loop().time() - began)
+            return response
+
+        return serve
+
+    async def account(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        account = self._node.state.accounts.get(id)
+        if account is None:
+            return self._missing(f"there is no account {id[:128]!r}")
+        return self._json(_account(account))
+
+    async def accounts(self, request: Request) -> Response:
+        prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
+        limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
+        state = self._node.state
+        if len(self._sorted_ids) != len(state.accounts):  # accounts are never removed
+            self._sorted_ids = sorted(state.accounts)
+        ids = self._sorted_ids
+        start = bisect.bisect_right(ids, after) if after >= prefix else bisect.bisect_left(ids, prefix)
+        found = []
+        for id in ids[start : start + limit + 1]:
+            if not id.startswith(prefix):
+                break
+            found.append(id)
+        more = found[limit - 1] if len(found) > limit else None
+        return self._json(Accounts([_account(state.accounts[id]) for id in found[:limit]], more))
+
+    async def account_history(self, request: Request) -> Response:
+        id, journal = request.path_params["id"], self._node.journal
+        if id not in self._node.state.accounts:
+            return self._missing(f"there is no account {id[:128]!r}")
+        newest = self._node.replica.position + 1
+        before = _number(request, "before", default=newest, least=1, most=2**63)
+        limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
+        found, more = await asyncio.to_thread(
+            history.account_history, journal, self._node.state, id, before=min(before, newest), limit=limit
+        )
+        return self._json(History(found, more))
+
+    async def transaction(self, request: Request) -> Response:
+        text = request.path_params["id"]
+        if not _UUID.fullmatch(text):
+            raise InvalidRequestError("id", "is not a UUIDv7, such as 01932c07-209c-7d2f-8f0e-5b6a1c2d3e4f")
+        id = id_of_text(text)
+        known = self._node.state.decision(id)
+        if known is None or known.position is None:
+            return self._missing("no such transaction was decided, or it is older than what this node remembers")
+        try:
+            found = await asyncio.to_thread(
+                history.transaction_at, self._node.journal, known.position, id, known.outcome
+            )
+        except TrimmedError:
+            outcome = Outcome(known.outcome).name
+            return self._missing(
+                f"it was decided ({outcome}, position {known.position}); its details were trimmed away"
+            )
+        if found is None:
+            return self._missing("this id is of a change of an account")
+        return self._json(found)
+
+    async def events(self, request: Request) -> Response:
+        after = _number(request, "after", default=self._node.replica.position, least=0, most=2**63)
+        limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            last_id = request.headers.get("last-event-id", "")
+            start = int(last_id) if last_id.isdigit() else after
+            return StreamingResponse(self._stream(start), media_type="text/event-stream", headers=self._headers())
+        wait_s = _number(request, "wait_s", default=0, least=0, most=60)
+        if after >= self._node.replica.position and wait_s:
+            wait_s = min(wait_s, self._limits.long_poll_wait_ms // 1000)
+            try:
+                await self._node.replica.wait_position(after + 1, wait_s)
+            except PositionTimeoutError:
+                return self._json(Events([], after))
+        try:
+            found, position = await self._events_after(after, limit)
+        except TrimmedError as error:
+            raise InvalidRequestError(
+                "after", f"{error}; begin at {self._node.journal.first - 1}", status=410
+            ) from error
+        return self._json(Events(found, position))
+
+    async def platform(self, _request: Request) -> Response:
+        node, state = self._node, self._node.state
+        return self._json(
+            Platform(
+                name="fivenines",
+                version=fivenines.__version__,
+                position=state.position,
+                time=history.rfc3339(state.time_us),
+                rules=state.rules.version,
+                schema=SCHEMA,
+                outcomes_digest=state.outcomes_digest.hex(),
+                assets=[asset.name for asset in state.assets.values()],
+                accounts=len(state.accounts),
+                holds_open=len(state.holds),
+                journal_first=node.journal.first,
+                journal_last=node.journal.last,
+                snapshot_position=node.statistics.snapshot_position,
+                ready=node.unready_reason is None,
+                unready_reason=node.unready_reason,
+            )
+        )
+
+    async def live(self, _request: Request) -> Response:
+        return self._json({"live": True})
+
+    async def ready(self, _request: Request) -> Response:
+        reason = self._node.unready_reason
+        if reason is None:
+            return self._json({"ready": True})
+        answer = problem(503, "not_ready", "This node should get no writes.", detail=reason, retry_after_s=1)
+        return self._response(answer)
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4", headers=self._headers())
+
+    async def openapi(self, _request: Request) -> Response:
+        return Response(self._openapi, media_type="application/json", headers=self._headers())
+
+    async def not_found(self, request: Request, _error: Exception) -> Response:
+        return self._missing(f"there is nothing at {request.url.path[:200]!r}; /docs shows what there is")
+
+    async def bad_method(self, request: Request, _error: Exception) -> Response:
+        answer = problem(405, "method", f"{request.method[:16]} is not possible here.", detail="/docs shows what is")
+        return self._response(answer)
+
+    async def _reach(self, request: Request) -> None:
+        """Wait for the state that the request asks for."""
+        at_least = _number(request, "at_least", default=0, least=0, most=2**63)
+        if at_least > self._node.replica.position:
+            await self._node.replica.wait_position(at_least, self._limits.at_least_wait_ms / 1000)
+        consistency = request.query_params.get("consistency")
+        if consistency == "linearizable":
+            await self._node.writer.submit([])
+        elif consistency is not None:
+            raise InvalidRequestError("consistency", "may be 'linearizable', or left out for this node's own state")
+
+    async def _events_after(self, after: int, limit: int) -> tuple[list[Any], int]:
+        return await asyncio.to_thread(
+            history.events, self._node.journal, self._node.state, after=after, limit=limit, source="/v1/events"
+        )
+
+    async def _stream(self, after: int) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                await self._node.replica.wait_position(after + 1, self._limits.long_poll_wait_ms / 1000)
+            except PositionTimeoutError:
+                yield b": still here\n\n"
+                continue
+            found, after = await self._events_after(after, _PAGE_MAX)
+            for event in found:
+                yield b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event))
+            yield b"id: %d\n\n" % after
+
+    def _headers(self) -> dict[str, str]:
+        return {"Ledger-Position": str(self._node.replica.position)}
+
+    def _json(self, content: Any) -> Response:
+        return Response(_encode(content), media_type="application/json", headers=self._headers())
+
+    def _response(self, answer: Answer) -> Response:
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        return Response(
+            answer.body,
+            answer.status,
+            media_type=answer.content_type.decode(),
+            headers=headers | self._headers(),
+        )
+
+    def _missing(self, detail: str) -> Response:
+        return self._response(problem(404, "not_found", "There is no such thing.", detail=detail))
+
+
+def _account(account: LedgerAccount) -> Account:
+    return Account(
+        id=account.id,
+        asset=account.asset.name,
+        status=_STATUSES[account.status],
+        balance=json_number(account.balance),
+        available=json_number(account.available),
+        debits=json_number(account.debits),
+        credits=json_number(account.credits),
+        held_debits=json_number(account.held_debits),
+        held_credits=json_number(account.held_credits),
+        min_balance=None if account.min_balance is None else json_number(account.min_balance),
+        max_balance=None if account.ceiling is None else json_number(account.ceiling),
+        metadata=msgspec.json.decode(account.metadata) if account.metadata else {},
+    )
+
+
+def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
+        raise InvalidRequestError(name, f"is not a number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,122 @@
+"""A node as a process: opens the journal, recovers, serves HTTP until it is told to stop, and stops cleanly.
+
+The order of a stop: take no new connection, finish what is in flight, write what is queued, apply it, write the last
+snapshot, let go of the journal.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from fivenines.journal import FileJournal, FileJournalSettings, Frame
+from fivenines.node.gateway import Gateway
+from fivenines.node.metrics import Metrics
+from fivenines.node.node import Node, open_node
+from fivenines.node.pages import pages
+from fivenines.node.settings import NodeSettings
+
+__all__ = ["ServeSettings", "serve"]
+
+_log = structlog.get_logger("fivenines.node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """Where a node listens and keeps its data."""
+
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 9959
+    """0 takes a free one."""
+    connections_max: int = 4_096
+    """Connections beyond are answered 503 by the server at once."""
+    stop_s_max: int = 20
+    """How long a stop waits for requests in flight."""
+    node: NodeSettings = field(default_factory=NodeSettings)
+    journal: FileJournalSettings = field(default_factory=FileJournalSettings)
+
+
+async def serve(
+    settings: ServeSettings,
+    *,
+    on_ready: Callable[[Node, str], None] = lambda _node, _url: None,
+    on_frame: Callable[[Frame], None] = lambda _frame: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `on_ready` is called with the URL, `on_frame` after each frame replayed at start.
+
+    Raises:
+        OSError: the address cannot be had.
+        JournalLockedError, JournalDamagedError, RecoveryError: the data cannot be served; nothing was changed.
+    """
+    listener = _listen(settings.host, settings.port)
+    try:
+        journal = FileJournal.open(settings.directory, settings=settings.journal)
+        try:
+            async with open_node(settings.directory, journal, settings.node, on_frame=on_frame) as node:
+                await _serve_http(node, listener, settings, on_ready)
+        finally:
+            await journal.close()
+    finally:
+        listener.close()
+    _log.info("node.stopped", position=node.replica.position)
+
+
+async def _serve_http(
+    node: Node, listener: socket.socket, settings: ServeSettings, on_ready: Callable[[Node, str], None]
+) -> None:
+    metrics = Metrics(node)
+    config = uvicorn.Config(
+        Gateway(node, pages(node, metrics), metrics),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        limit_concurrency=settings.connections_max,
+        timeout_graceful_shutdown=settings.stop_s_max,
+        timeout_keep_alive=75,
+        backlog=1024,
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    host, port = listener.getsockname()[:2]
+    on_ready(node, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    _log.info("node.serving", host=host, port=port, position=node.replica.position)
+    await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: who runs the process decides about signals."""
+
+    def stop(self) -> None:
+        """Stop gracefully; a second time, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the signals to `serve`."""
+        return nullcontext()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
