@@ -1,0 +1,59 @@
+"""The Python client of a ledger: it makes ids, retries safely, and knows several servers.
+
+    from fivenines.client import Ledger
+
+    with Ledger() as ledger:
+        ledger.create_asset("EUR/2")
+        ledger.open_account("bank:cash", asset="EUR/2", min_balance=None)
+        ledger.open_account("customers:alice", asset="EUR/2")
+        ledger.post(source="bank:cash", destination="customers:alice", amount=10_000)
+        print(ledger.account("customers:alice").balance)
+
+The way of a call, from the outside in; everything but the two shells is free of I/O:
+
+    sync_ledger, async_ledger    carry calls out, on httpx           shell     what they share
+    operations                   each operation once, as a call      ids       made before the first try
+    retry                        the tries of a call, and its end    errors    what a caller must handle
+    wire                         requests, replies, one judgement    answers   what a caller gets
+"""
+
+from fivenines.api import NewAccount, NewTransaction
+from fivenines.client.answers import Account, ItemResult, Posting, Row, Transaction
+from fivenines.client.async_ledger import AsyncLedger
+from fivenines.client.errors import (
+    InvalidRequestError,
+    LedgerError,
+    MaybeDoneError,
+    NotDoneError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
+from fivenines.client.ids import new_id, new_ids, new_ids16
+from fivenines.client.operations import with_ids
+from fivenines.client.retry import Limits
+from fivenines.client.sync_ledger import Ledger
+
+__all__ = [
+    "Account",
+    "AsyncLedger",
+    "InvalidRequestError",
+    "ItemResult",
+    "Ledger",
+    "LedgerError",
+    "Limits",
+    "MaybeDoneError",
+    "NewAccount",
+    "NewTransaction",
+    "NotDoneError",
+    "NotFoundError",
+    "Posting",
+    "RefusedError",
+    "Row",
+    "Transaction",
+    "UnavailableError",
+    "new_id",
+    "new_ids",
+    "new_ids16",
+    "with_ids",
+]
