@@ -63,7 +63,8 @@ class FileJournalSettings(Struct, frozen=True, kw_only=True):
     """How a file journal uses disk and memory."""
 
     segment_bytes: int = 64 * 1024 * 1024
-    """A segment that would grow beyond this is followed by a new one. Trimming works by whole segments."""
+    """A segment that would grow beyond this is followed by a new one, yet holds at least one group. Trimming works by
+    whole segments."""
     payload_bytes_max: int = 16 * 1024 * 1024
     """The longest payload. A follower and a reader hold one of these at a time, whatever their other bounds."""
     group_bytes_max: int = 8 * 1024 * 1024

@@ -1,0 +1,191 @@
+import errno
+import itertools
+from pathlib import Path
+
+import pytest
+
+from fivenines.journal import JournalFailedError, JournalFullError, MaybeDoneError, show, verify
+from fivenines.journal.format import segment_name
+from tests.unit.journal.journals import (
+    FaultyDisk,
+    PowerCutDisk,
+    PowerCutError,
+    contents,
+    make_journal,
+    open_writer,
+)
+
+NO_ROOM = [errno.ENOSPC, errno.EDQUOT, errno.EFBIG]
+
+
+def payloads_of(directory: Path) -> list[bytes]:
+    return [frame.payload for frame in show(directory, 1)]
+
+
+@pytest.mark.parametrize("number", NO_ROOM)
+def test_without_room_a_group_surely_did_not_happen_and_the_next_one_tries_again(tmp_path: Path, number: int) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, disk=disk)
+    writer.store([b"one"])
+    before = contents(tmp_path)
+    disk.faults["pwritev"] = OSError(number, "no room")
+    for _ in range(2):
+        with pytest.raises(JournalFullError, match="no room"):
+            writer.store([b"lost", b"too"])
+        assert contents(tmp_path) == before
+    assert writer.failed is None
+    del disk.faults["pwritev"]
+    assert [frame.position for frame in writer.store([b"two", b"three"])] == [2, 3]
+    writer.close()
+    assert payloads_of(tmp_path) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("call", ["pwritev", "fsync", "fsync_folder"])
+def test_without_room_for_a_new_segment_the_next_group_tries_again(tmp_path: Path, call: str) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, segment_bytes=1, disk=disk)
+    writer.store([b"one"])
+    disk.faults[call] = OSError(errno.ENOSPC, "no room")
+    with pytest.raises(JournalFullError):
+        writer.store([b"lost"])
+    assert verify(tmp_path).last == 1
+    disk.faults.clear()
+    writer.store([b"two"])
+    writer.close()
+    assert payloads_of(tmp_path) == [b"one", b"two"]
+    assert list(contents(tmp_path)) == [segment_name(1), segment_name(2)]
+
+
+def test_a_failed_sync_is_never_tried_again_and_ends_appending(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, disk=disk)
+    writer.store([b"one"])
+    disk.faults["fdatasync"] = OSError(errno.EIO, "broken")
+    disk.calls.clear()
+    with pytest.raises(MaybeDoneError, match="broken"):
+        writer.store([b"maybe"])
+    disk.faults.clear()
+    with pytest.raises(JournalFailedError, match=r"fdatasync.*broken"):
+        writer.store([b"after"])
+    assert disk.calls == ["pwritev", "fdatasync"]
+    assert writer.failed is not None
+    writer.close()
+    again = open_writer(tmp_path)
+    assert payloads_of(tmp_path) in ([b"one"], [b"one", b"maybe"])
+    again.store([b"goes on"])
+    again.close()
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "fsync"])
+def test_a_failed_write_that_cannot_be_cut_back_may_have_happened(tmp_path: Path, call: str) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, disk=disk)
+    writer.store([b"one"])
+    disk.faults = {"pwritev": OSError(errno.ENOSPC, "no room"), call: OSError(errno.EIO, "broken")}
+    with pytest.raises(MaybeDoneError, match=r"cutting back.*broken"):
+        writer.store([b"maybe"])
+    disk.faults.clear()
+    with pytest.raises(JournalFailedError):
+        writer.store([b"after"])
+    writer.close()
+    open_writer(tmp_path).close()
+    assert payloads_of(tmp_path) == [b"one"]
+
+
+def test_a_write_error_that_is_cut_back_surely_did_not_happen_yet_ends_appending(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, disk=disk)
+    writer.store([b"one"])
+    before = contents(tmp_path)
+    disk.faults["pwritev"] = OSError(errno.EIO, "broken")
+    with pytest.raises(JournalFailedError, match=r"writing.*broken"):
+        writer.store([b"lost"])
+    assert contents(tmp_path) == before
+    assert writer.failed is not None
+    writer.close()
+
+
+@pytest.mark.parametrize("call", ["pwritev", "fsync", "fsync_folder"])
+def test_a_new_segment_that_cannot_be_made_ends_appending(tmp_path: Path, call: str) -> None:
+    disk = FaultyDisk()
+    writer = open_writer(tmp_path, segment_bytes=1, disk=disk)
+    writer.store([b"one"])
+    disk.faults[call] = OSError(errno.EIO, "broken")
+    with pytest.raises(JournalFailedError, match=r"beginning a segment.*broken"):
+        writer.store([b"lost"])
+    assert writer.failed is not None
+    writer.close()
+    again = open_writer(tmp_path)
+    again.store([b"two"])
+    again.close()
+    assert payloads_of(tmp_path) == [b"one", b"two"]
+
+
+def test_a_group_larger_than_one_system_call_takes_is_written_whole(tmp_path: Path) -> None:
+    payloads = [b"%d" % number for number in range(2_500)]
+    writer = open_writer(tmp_path)
+    writer.store(payloads)
+    writer.close()
+    assert payloads_of(tmp_path) == payloads
+
+
+def test_trimming_removes_only_segments_that_are_not_needed_and_never_the_newest(tmp_path: Path) -> None:
+    make_journal(tmp_path, [b"a", b"b", b"c", b"d"], segment_bytes=1)
+    writer = open_writer(tmp_path)
+    writer.trim(1)
+    assert len(contents(tmp_path)) == 4
+    writer.trim(3)
+    assert list(contents(tmp_path)) == [segment_name(3), segment_name(4)]
+    writer.trim(1_000)
+    assert list(contents(tmp_path)) == [segment_name(4)]
+    writer.store([b"e"])
+    writer.close()
+    assert [frame.position for frame in show(tmp_path, 4)] == [4, 5]
+
+
+@pytest.mark.parametrize("unsynced", ["all", "none", "half", "zeros"])
+def test_a_power_cut_at_any_step_loses_nothing_acknowledged(tmp_path: Path, unsynced: str) -> None:
+    for calls in itertools.count():
+        live, after = tmp_path / f"live{calls}", tmp_path / f"after{calls}"
+        live.mkdir()
+        disk = PowerCutDisk(live, calls)
+        acknowledged, tried, trimmed = run_until_cut(live, disk)
+        if disk.calls_left > 0:
+            break
+        disk.cut(after, unsynced=unsynced)
+        writer = open_writer(after)
+        [new] = writer.store([b"after"])
+        writer.close()
+        verdict = verify(after)
+        assert verdict.tail is None
+        assert verdict.first <= max(trimmed, 1), calls
+        kept = [frame.payload for frame in show(after, verdict.first)]
+        expected = [*tried[: new.position - 1], b"after"]
+        assert kept == expected[verdict.first - 1 :], calls
+        assert new.position > len(acknowledged), calls
+    assert calls > 30
+
+
+def run_until_cut(directory: Path, disk: PowerCutDisk) -> tuple[list[bytes], list[bytes], int]:
+    """Store and trim, a segment to every two groups, and return what was acknowledged, tried, and trimmed up to."""
+    acknowledged: list[bytes] = []
+    tried: list[bytes] = []
+    trimmed = 0
+    try:
+        writer = open_writer(directory, segment_bytes=600, disk=disk)
+    except PowerCutError:
+        return acknowledged, tried, trimmed
+    try:
+        for number in range(8):
+            group = [b"%d-%d-" % (number, item) + bytes(item * 9) for item in range(3)]
+            tried += group
+            writer.store(group)
+            acknowledged += group
+            if number == 5:
+                trimmed = 11
+                writer.trim(trimmed)
+    except PowerCutError:
+        pass
+    finally:
+        writer.close()
+    return acknowledged, tried, trimmed
