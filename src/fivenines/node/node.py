@@ -159,14 +159,14 @@ async def open_node(
     settings: NodeSettings | None = None,
     *,
     clock_us: Callable[[], int] = now_us,
-    on_frame: Callable[[Frame], None] = lambda _frame: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> "AsyncIterator[Node]":
     """Recover a node from `directory` and `journal`, run it, and at the end stop it cleanly, with a snapshot.
 
     Blocks the event loop while it recovers; nothing else is to be served meanwhile. Raises as `recover` does.
     """
     snapshots.clean(directory)
-    recovered = recover(directory, journal, on_frame=on_frame)
+    recovered = recover(directory, journal, on_progress=on_progress)
     _log.info(
         "node.recovered",
         position=recovered.state.position,

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import structlog
 
-from fivenines.journal import Frame, Journal
+from fivenines.journal import Journal
 from fivenines.ledger import State, apply, decode
 from fivenines.node import snapshots
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
 __all__ = ["Recovered", "RecoveryError", "recover"]
+
+_FRAMES_PER_NEWS = 256
 
 _log = structlog.get_logger("fivenines.node")
 
@@ -39,8 +41,13 @@ class Recovered:
     replay_s: float
 
 
-def recover(directory: Path, journal: Journal, *, on_frame: Callable[[Frame], None] = lambda _frame: None) -> Recovered:
-    """Return the state at `journal.last`. Blocks; `on_frame` is called after each replayed frame.
+def recover(
+    directory: Path, journal: Journal, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> Recovered:
+    """Return the state at `journal.last`. Blocks.
+
+    `on_progress` is told, now and then, how many frames are replayed, and of how many.
+
 
     Raises:
         RecoveryError: the snapshots and the journal do not belong together, or frames are missing between them.
@@ -70,7 +77,8 @@ def recover(directory: Path, journal: Journal, *, on_frame: Callable[[Frame], No
         batch = decode(frame.payload)
         apply(state, batch)
         commands += len(batch.commands)
-        on_frame(frame)
+        if frame.position % _FRAMES_PER_NEWS == 0:
+            on_progress(frame.position - start, journal.last - start)
     done = time.perf_counter()
     assert state.position == journal.last, (state.position, journal.last)
     return Recovered(state, start, state.position - start, commands, loaded - began, done - loaded)

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from fivenines.journal import FileJournal, FileJournalSettings, Frame
+from fivenines.journal import FileJournal, FileJournalSettings
 from fivenines.node.gateway import Gateway
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node, open_node
@@ -47,9 +47,12 @@ async def serve(
     settings: ServeSettings,
     *,
     on_ready: Callable[[Node, str], None] = lambda _node, _url: None,
-    on_frame: Callable[[Frame], None] = lambda _frame: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. `on_ready` is called with the URL, `on_frame` after each frame replayed at start.
+    """Serve until SIGTERM or SIGINT.
+
+    `on_ready` is called with the URL, `on_progress` now and then, while the journal is replayed, with the frames done
+    and their total.
 
     Raises:
         OSError: the address cannot be had.
@@ -59,7 +62,7 @@ async def serve(
     try:
         journal = FileJournal.open(settings.directory, settings=settings.journal)
         try:
-            async with open_node(settings.directory, journal, settings.node, on_frame=on_frame) as node:
+            async with open_node(settings.directory, journal, settings.node, on_progress=on_progress) as node:
                 await _serve_http(node, listener, settings, on_ready)
         finally:
             await journal.close()

@@ -1,0 +1,45 @@
+"""The command `fivenines`: reads what was asked, builds the parts, runs them, and tells a person what came of it.
+
+One file for each group of commands; `output` holds what they share. Results go to stdout, as text for people or with
+`--json` as one JSON object for programs; progress, logs and errors go to stderr. An error that a user can mend is one
+line that says what is wrong and what to do, with exit status 1; wrong usage is exit status 2.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import fivenines
+from fivenines.cli import serve
+from fivenines.cli.output import out
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fivenines",
+    help="A double-entry ledger that never stops: serve it, fill it, look into it.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+serve.register(app)
+
+
+@app.callback()
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(f"fivenines {fivenines.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    if sys.flags.optimize:
+        # Assertions are what stops a replica that has gone wrong; without them it would go on and serve.
+        sys.exit("fivenines: refuses to run under python -O or PYTHONOPTIMIZE: its assertions are part of it")
+    app()

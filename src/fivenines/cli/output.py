@@ -1,0 +1,86 @@
+"""What all commands share: where output goes, how it looks, and how an error is told."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import structlog
+import typer
+from rich.console import Console
+
+__all__ = ["DATA", "JSON", "URL", "CommandFailedError", "configure_logs", "fail", "out", "print_json", "telling_errors"]
+
+out = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+DATA = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="DIR", help="The folder of the node's journal and snapshots.", envvar="FIVENINES_DATA_DIR"
+    ),
+]
+URL = Annotated[
+    str,
+    typer.Option(
+        "--url", help="The ledger to talk to; several, with commas, are tried in turn.", envvar="FIVENINES_URL"
+    ),
+]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+class CommandFailedError(Exception):
+    """A command cannot do what was asked; the message says why, `hint` what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object on one line."""
+    sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
+    sys.stdout.flush()
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """Tell an error and end the process with status 1."""
+    errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
+    if hint:
+        errors.print(f"[dim]hint:[/] {_escaped(hint)}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def telling_errors() -> Iterator[None]:
+    """Turn `CommandFailedError` into a line on stderr and exit status 1."""
+    try:
+        yield
+    except CommandFailedError as error:
+        fail(str(error), error.hint)
+
+
+def configure_logs(*, as_json: bool) -> None:
+    """Send events to stderr: one JSON object a line for programs, aligned text for people."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([structlog.processors.format_exc_info] if as_json else []),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

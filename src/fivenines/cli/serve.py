@@ -1,0 +1,138 @@
+"""`fivenines serve`: a ledger on this machine, in one process, with nothing else to install."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fivenines.cli.output import DATA, CommandFailedError, configure_logs, errors, print_json, telling_errors
+
+if TYPE_CHECKING:
+    from fivenines.node import Node
+
+__all__ = ["register"]
+
+_EXAMPLES = """
+[bold]Examples[/]
+
+  fivenines serve                              a ledger in ./data, at http://127.0.0.1:9959
+  fivenines serve --data /srv/ledger --port 0  another folder, a free port
+  fivenines serve --json | head -1             {"event":"ready","url":...} for a program to wait for
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(serve)
+
+
+def serve(
+    data: DATA = "data",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 9959,
+    snapshot_every: Annotated[
+        int, typer.Option(metavar="COMMANDS", help="Write a snapshot after so many commands.", min=1)
+    ] = 2_000_000,
+    queue: Annotated[
+        int, typer.Option(metavar="REQUESTS", help="Writes that may wait; more are answered 503.", min=1)
+    ] = 256,
+    keep_frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Trim frames behind snapshots and farther back than N; default: keep all.", min=1
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print events as JSON, logs too.")] = False,
+) -> None:
+    """Serve a ledger from a folder until Ctrl-C or SIGTERM.
+
+    The folder is made if it is not there. Everything that was acknowledged is on its disk:
+    however the process ends, the next start goes on from there.
+    """
+    import uvloop
+
+    from fivenines.journal import JournalDamagedError, JournalError, JournalLockedError
+    from fivenines.ledger import CodecError, RulesUnsupportedError
+    from fivenines.node import Limits, NodeSettings, RecoveryError
+    from fivenines.node.server import ServeSettings
+    from fivenines.node.server import serve as serve_node
+
+    configure_logs(as_json=json)
+    replaying = _Replaying(quiet=json)
+    directory = Path(data)
+    settings = ServeSettings(
+        directory=directory,
+        host=host,
+        port=port,
+        node=NodeSettings(
+            snapshot_commands=snapshot_every, journal_frames_kept=keep_frames, limits=Limits(queue_requests_max=queue)
+        ),
+    )
+
+    def tell_ready(node: "Node", url: str) -> None:
+        replaying.stop()
+        if json:
+            print_json({"event": "ready", "url": url, "position": node.replica.position})
+        else:
+            errors.print(
+                f"[bold green]fivenines[/] serves [bold]{url}[/] from [bold]{directory.resolve()}[/] "
+                f"(position {node.replica.position:,}, {len(node.state.accounts):,} accounts)\n"
+                f"Try {url}/docs in a browser. Ctrl-C stops it.",
+                soft_wrap=True,
+            )
+
+    with telling_errors():
+        try:
+            uvloop.run(serve_node(settings, on_ready=tell_ready, on_progress=replaying.advance))
+        except JournalLockedError as error:
+            raise CommandFailedError(
+                str(error), hint="one folder has one server: stop the other, or choose another --data"
+            ) from error
+        except JournalDamagedError as error:
+            raise CommandFailedError(
+                str(error),
+                hint=f"nothing was changed. 'fivenines journal verify --data {data}' shows all; bring back a good copy",
+            ) from error
+        except (JournalError, RecoveryError, CodecError, RulesUnsupportedError) as error:
+            raise CommandFailedError(str(error)) from error
+        except OSError as error:
+            raise CommandFailedError(
+                f"{error.strerror}: {error.filename or f'{host}:{port}'}", hint=_hint(error)
+            ) from error
+
+
+def _hint(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there: choose another with --port, or 0 for a free one"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return "choose a folder that you may write to, with --data"
+    return ""
+
+
+class _Replaying:
+    """A bar for the replay at the start."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._bar = Progress(
+            TextColumn("replaying the journal"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("frames"),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+            disable=quiet or not errors.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        """Show how far the replay has come."""
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
