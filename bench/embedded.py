@@ -26,6 +26,7 @@ __all__ = ["TASKS"]
 
 APPENDS_IN_FLIGHT = 4
 MILLION = 1_000_000
+BLOCK_IDS = 8_192
 RETENTION_US = RULES[1].retention_ms * 1_000
 
 
@@ -151,14 +152,17 @@ def measure_id_bytes(_folder: Path, count: int) -> dict[str, float]:
     """Weigh remembered ids, by what the process grows."""
     names = account_names(ACCOUNTS)
     state = opened(names)
-    payloads = [encode(batch) for batch in transfers(names, batches=count // BATCH_SIZE + 10)]
-    # The first frames bring what comes once: the open end of the memory, and totals that are no small integers.
-    for payload in payloads[:10]:
+    cycles = count // (3 * BLOCK_IDS)
+    payloads = [encode(batch) for batch in transfers(names, batches=3 * (cycles + 5), size=BLOCK_IDS)]
+    # The first frames bring what comes once: the open end of the memory, and totals that are no small integers. Every
+    # third frame closes three blocks, and leaves the open end as long as it was.
+    for payload in payloads[:15]:
         apply(state, decode(payload))
-    before = resident_bytes()
-    for payload in payloads[10:]:
+    before, open_before = resident_bytes(), len(state.decided.tail_ids)
+    for payload in payloads[15:]:
         check_posted(apply(state, decode(payload)).outcomes)
-    return {"bytes_per_id": (resident_bytes() - before) / count}
+    assert len(state.decided.tail_ids) == open_before
+    return {"bytes_per_id": (resident_bytes() - before) / (cycles * 3 * BLOCK_IDS)}
 
 
 def opened_payloads(names: list[str]) -> list[bytes]:

@@ -3,7 +3,7 @@
 -- An id is a UUIDv7. Those of one thread ascend; those of two threads, or of two runs, differ by the thread's number and
 -- by a salt in their last 48 bits, beside a counter.
 --
--- Environment: BENCH_PATH, BENCH_HOST, BENCH_ACCOUNTS, BENCH_SALT (0 to 255).
+-- Environment: BENCH_PATH, BENCH_HOST, BENCH_ACCOUNTS, BENCH_AMOUNT, BENCH_SALT (0 to 255).
 -- Prints one line of JSON at the end: what wrk counted, and latencies in microseconds.
 
 local ffi = require("ffi")
@@ -22,11 +22,12 @@ end
 local now = ffi.new("bench_timeval")
 local accounts = {}
 local count = 0
-local head, salt
+local head, salt, amount
 
 function init(args)
     local n = tonumber(os.getenv("BENCH_ACCOUNTS"))
     salt = tonumber(os.getenv("BENCH_SALT"))
+    amount = os.getenv("BENCH_AMOUNT")
     for i = 1, n do
         accounts[i] = string.format("bench:%06d", i)
     end
@@ -39,7 +40,7 @@ end
 
 function body(id, source, destination)
     return '{"id":"' .. id .. '","postings":[{"source":"' .. source .. '","destination":"' .. destination
-        .. '","amount":5}]}'
+        .. '","amount":' .. amount .. '}]}'
 end
 
 function request()

@@ -36,26 +36,28 @@ def opening(names: Sequence[str]) -> Iterator[Batch]:
         yield Batch(WRITER, sequence, now_us, [OpenAccount(name, ASSET, MIN_BALANCE) for name in part])
 
 
-def transfers(names: Sequence[str], *, batches: int, seed: int = 1) -> Iterator[Batch]:
-    """Yield frames of 8,000 transactions of one posting each."""
+def transfers(names: Sequence[str], *, batches: int, size: int = BATCH_SIZE, seed: int = 1) -> Iterator[Batch]:
+    """Yield frames of 8,000 transactions of one posting each, or of another `size`."""
     chance = random.Random(seed)
     for number in range(batches):
-        pairs = [chance.sample(names, 2) for _ in range(BATCH_SIZE)]
-        yield frame(number, [(source, destination, chance.randint(1, 1_000)) for source, destination in pairs])
+        pairs = [chance.sample(names, 2) for _ in range(size)]
+        yield frame(
+            number * size, number, [(source, destination, chance.randint(1, 1_000)) for source, destination in pairs]
+        )
 
 
 def ring(names: Sequence[str]) -> Iterator[Batch]:
     """Yield frames in which each account pays the next one, so that each has both totals."""
     for number, start in enumerate(range(0, len(names), BATCH_SIZE)):
         sources = range(start, min(start + BATCH_SIZE, len(names)))
-        yield frame(number, [(names[source - 1], names[source], 1_000 + source) for source in sources])
+        yield frame(start, number, [(names[source - 1], names[source], 1_000 + source) for source in sources])
 
 
-def frame(number: int, postings: Sequence[tuple[str, str, int]]) -> Batch:
-    """Make a frame of transactions of one posting each; frames are numbered from 0."""
+def frame(counter: int, number: int, postings: Sequence[tuple[str, str, int]]) -> Batch:
+    """Make a frame of transactions of one posting each; they are counted from `counter`, and frames from 0."""
     now_us = time.time_ns() // 1_000
     commands = [
-        PostOne(uuid7_bytes(now_us // 1_000, SALT, number * BATCH_SIZE + index), source, destination, amount)
+        PostOne(uuid7_bytes(now_us // 1_000, SALT, counter + index), source, destination, amount)
         for index, (source, destination, amount) in enumerate(postings)
     ]
     return Batch(WRITER, 1_000_000 + number, now_us, commands)

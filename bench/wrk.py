@@ -11,9 +11,11 @@ import msgspec
 
 from bench.processes import BenchError
 
-__all__ = ["WrkResult", "load_singles", "wrk_version"]
+__all__ = ["AMOUNT", "WrkResult", "load_singles", "wrk_version"]
 
 SCRIPT = Path(__file__).with_name("singles.lua")
+AMOUNT = 5
+"""What each transaction moves."""
 
 
 class WrkResult(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ def load_singles(url: str, *, accounts: int, seconds: float, connections: int = 
     env = {
         "BENCH_PATH": parts.path,
         "BENCH_HOST": parts.netloc,
+        "BENCH_AMOUNT": str(AMOUNT),
         "BENCH_ACCOUNTS": str(accounts),
         "BENCH_SALT": str(random.randrange(256)),
     }

@@ -1,0 +1,171 @@
+"""Load in arrays: closed-loop connections, each posting its next array as soon as it has its answer.
+
+A process of its own: `python -m bench.load_arrays` takes one JSON object as its argument (ArrayLoad) and prints one
+(ArrayResult). A thread for each connection is enough, since nearly all of its time is spent in system calls. Each
+answer is looked through: every one of its outcomes must be `posted`.
+"""
+
+import http.client
+import itertools
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.bodies import JSON_ARRAY, MSGPACK_ROWS, Template
+from bench.workload import account_names
+
+__all__ = ["ArrayLoad", "ArrayResult", "quantile"]
+
+FORMATS = {"json": JSON_ARRAY, "msgpack": MSGPACK_ROWS}
+TEMPLATES = 4
+"""Of each connection: how many different arrays it sends, apart from their ids."""
+TIMEOUT_S = 30.0
+
+
+class ArrayLoad(msgspec.Struct, frozen=True):
+    """What to send."""
+
+    url: str
+    format: Literal["json", "msgpack"]
+    rows: int
+    connections: int
+    seconds: float
+    accounts: int
+    salt: int
+    """0 to 4,095, other than that of any load before: ids of two loads then never meet."""
+    honour_retry_after: bool = True
+    """Whether a refused connection waits as long as it is told to; if not, it tries again at once."""
+
+
+class ArrayResult(msgspec.Struct, frozen=True):
+    """What came of it."""
+
+    posted: int
+    seconds: float
+    accepted: int
+    """Arrays answered 200."""
+    refused: int
+    """Arrays answered 429 or 503."""
+    broken: int
+    """Arrays whose connection broke before the answer."""
+    p50_ms: float
+    """Latency of accepted arrays."""
+    p99_ms: float
+    cpu_s: float
+    """What the load itself took of the machine."""
+
+    @property
+    def per_s(self) -> float:
+        """Transactions posted a second."""
+        return self.posted / self.seconds
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one connection counts."""
+
+    posted: int = 0
+    refused: int = 0
+    broken: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    ended: float = 0.0
+    error: str | None = None
+
+
+class Connection(threading.Thread):
+    """One client."""
+
+    def __init__(self, load: ArrayLoad, number: int, start: threading.Barrier) -> None:
+        super().__init__(name=f"connection {number}", daemon=True)
+        self.tally = Tally()
+        self._load = load
+        self._start = start
+        names = account_names(load.accounts)
+        seeds = (number * TEMPLATES + index for index in range(TEMPLATES))
+        self._templates = [Template(FORMATS[load.format], names, rows=load.rows, seed=seed) for seed in seeds]
+        # The counters of connections interleave, so their ids differ.
+        self._counter = itertools.count(number, load.connections)
+
+    def run(self) -> None:
+        """Send until the time is over."""
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - told by the main thread
+            self.tally.error = repr(error)
+
+    def _run(self) -> None:
+        load, tally = self._load, self.tally
+        parts = urlsplit(load.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+        headers = {"Content-Type": FORMATS[load.format].content_type}
+        self._start.wait()
+        deadline = time.perf_counter() + load.seconds
+        for template in itertools.cycle(self._templates):
+            began = time.perf_counter()
+            if began >= deadline:
+                break
+            template.renew(time_ms=time.time_ns() // 1_000_000, salt=load.salt, counter=next(self._counter))
+            try:
+                connection.request("POST", parts.path, template.body, headers)
+                response = connection.getresponse()
+                answer = response.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                tally.broken += 1
+                continue
+            tally.ended = time.perf_counter()
+            if response.status in {429, 503}:
+                tally.refused += 1
+                if load.honour_retry_after:
+                    time.sleep(min(float(response.headers["Retry-After"]), max(0.0, deadline - tally.ended)))
+                continue
+            if response.status != 200 or answer.count(b"posted") != load.rows:
+                raise AssertionError(f"status {response.status}: {answer[:500]!r}")
+            tally.latencies_s.append(tally.ended - began)
+            tally.posted += load.rows
+        connection.close()
+
+
+def run(load: ArrayLoad) -> ArrayResult:
+    """Send the load, and sum up."""
+    start = threading.Barrier(load.connections + 1)
+    connections = [Connection(load, number, start) for number in range(load.connections)]
+    for connection in connections:
+        connection.start()
+    start.wait()
+    began, cpu_before = time.perf_counter(), os.times()
+    for connection in connections:
+        connection.join()
+    cpu_after = os.times()
+    tallies = [connection.tally for connection in connections]
+    if errors := [tally.error for tally in tallies if tally.error]:
+        raise SystemExit(errors[0])
+    latencies_s = sorted(itertools.chain.from_iterable(tally.latencies_s for tally in tallies))
+    return ArrayResult(
+        posted=sum(tally.posted for tally in tallies),
+        # Arrays that were sent before the end are waited for, and counted with their time.
+        seconds=max(tally.ended for tally in tallies) - began,
+        accepted=len(latencies_s),
+        refused=sum(tally.refused for tally in tallies),
+        broken=sum(tally.broken for tally in tallies),
+        p50_ms=quantile(latencies_s, 0.50) * 1_000,
+        p99_ms=quantile(latencies_s, 0.99) * 1_000,
+        cpu_s=(cpu_after.user + cpu_after.system) - (cpu_before.user + cpu_before.system),
+    )
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the least of sorted values that a share of them does not exceed; 0 when there are none."""
+    return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
+
+
+if __name__ == "__main__":
+    print(msgspec.json.encode(run(msgspec.json.decode(sys.argv[1], type=ArrayLoad))).decode())
