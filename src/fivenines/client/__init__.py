@@ -12,13 +12,13 @@
 The way of a call, from the outside in; everything but the two shells is free of I/O:
 
     sync_ledger, async_ledger    carry calls out, on httpx           shell     what they share
-    operations                   each operation once, as a call      ids       made before the first try
+    operations                   each operation once, as a call      answers   what a caller gets
     retry                        the tries of a call, and its end    errors    what a caller must handle
-    wire                         requests, replies, one judgement    answers   what a caller gets
+    wire                         requests, replies, one judgement
 """
 
 from fivenines.api import NewAccount, NewTransaction
-from fivenines.client.answers import Account, ItemResult, Posting, Row, Transaction
+from fivenines.client.answers import Account, ItemResult, Posting, Row, RowResult, Transaction
 from fivenines.client.async_ledger import AsyncLedger
 from fivenines.client.errors import (
     InvalidRequestError,
@@ -29,10 +29,10 @@ from fivenines.client.errors import (
     RefusedError,
     UnavailableError,
 )
-from fivenines.client.ids import new_id, new_ids, new_ids16
 from fivenines.client.operations import with_ids
 from fivenines.client.retry import Limits
 from fivenines.client.sync_ledger import Ledger
+from fivenines.ids import new_id, new_ids, new_ids16
 
 __all__ = [
     "Account",
@@ -50,6 +50,7 @@ __all__ = [
     "Posting",
     "RefusedError",
     "Row",
+    "RowResult",
     "Transaction",
     "UnavailableError",
     "new_id",

@@ -11,13 +11,16 @@ from msgspec import Struct
 
 from fivenines import api
 
-__all__ = ["DONE", "Account", "ItemResult", "Posting", "Row", "Transaction"]
+__all__ = ["DONE", "ROW_AMOUNT_MAX", "Account", "ItemResult", "Posting", "Row", "RowResult", "Transaction"]
 
 DONE: Final = frozenset({"posted", "held", "settled", "released", "done"})
 """The outcomes that are no refusals."""
 
 Row = tuple[bytes, str, str, int]
 """A transaction of one posting in its shortest form: id (16 bytes), source, destination, amount."""
+
+ROW_AMOUNT_MAX: Final = 2**62 - 1
+"""The largest amount that a node takes in a row."""
 
 
 class ItemResult(api.ItemResult, frozen=True, omit_defaults=True, gc=False):
@@ -26,6 +29,15 @@ class ItemResult(api.ItemResult, frozen=True, omit_defaults=True, gc=False):
     @property
     def is_refusal(self) -> bool:
         """Whether the ledger refused the command, which then changed nothing."""
+        return self.outcome not in DONE
+
+
+class RowResult(api.RowResult, frozen=True, omit_defaults=True, gc=False):
+    """The outcome of a transaction that was submitted as a row: its id is 16 bytes."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the ledger refused the transaction, which then changed nothing."""
         return self.outcome not in DONE
 
 

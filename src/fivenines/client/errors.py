@@ -16,7 +16,7 @@ before, in order; the rest is what the error is about.
 from collections.abc import Sequence
 from typing import Final
 
-from fivenines.api import ItemResult
+from fivenines.api import ItemResult, RowResult
 
 __all__ = [
     "HINTS",
@@ -65,7 +65,7 @@ class LedgerError(Exception):
         answered: of a call with several commands: the outcomes of those that were decided before the error, in order.
     """
 
-    answered: Sequence[ItemResult] = ()
+    answered: Sequence[ItemResult | RowResult] = ()
 
 
 class RefusedError(LedgerError):

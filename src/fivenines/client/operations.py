@@ -16,16 +16,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from fivenines import api
-from fivenines.client.answers import Account, ItemResult, Row, Transaction
+from fivenines.client.answers import ROW_AMOUNT_MAX, Account, ItemResult, Row, RowResult, Transaction
 from fivenines.client.errors import InvalidRequestError, LedgerError
-from fivenines.client.ids import as_text, new_id, new_ids
 from fivenines.client.retry import Call, Session, call
-from fivenines.client.wire import MSGPACK, Request, array_body, path, reader, rows_body
+from fivenines.client.wire import MSGPACK, Reader, Request, array_body, path, reader
+from fivenines.ids import as_text, new_id, new_ids
 
 __all__ = ["Operations", "Page", "Pages", "with_ids"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Result = TypeVar("Result", ItemResult, RowResult)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,24 @@ Pages = Callable[[str | None], Call[Page[T]]]
 """Fetches the first page, given None, and any other, given the `next` of the one before."""
 
 
-class _AccountsPage(msgspec.Struct, frozen=True):
+class _Accounts(msgspec.Struct, frozen=True):
     accounts: list[Account]
-    next: str | None = None
+    next: str | None
+
+
+class _History(msgspec.Struct, frozen=True):
+    transactions: list[Transaction]
+    next: int | None
 
 
 _read_result: Final = reader(ItemResult)
 _read_results: Final = reader(list[ItemResult])
 _read_account: Final = reader(Account)
-_read_accounts: Final = reader(_AccountsPage)
+_read_row_results: Final = reader(list[RowResult])
+_read_accounts: Final = reader(_Accounts)
+_read_history: Final = reader(_History)
 _read_transaction: Final = reader(Transaction)
-_read_platform: Final = reader(dict[str, Any])
+_read_platform: Final = reader(api.Platform)
 
 _ARRAY_PLACE: Final = re.compile(r"^\$\[(\d+)\]")
 
@@ -106,7 +114,7 @@ class Operations:
 
     def open_accounts(self, accounts: Iterable[api.NewAccount]) -> Call[list[ItemResult]]:
         """Open many accounts, with an outcome for each, in order: a refusal is an outcome here, not an error."""
-        return self._write_array("/v1/accounts", list(accounts), array_body, lambda item: item.id)
+        return self._write_array("/v1/accounts", list(accounts), array_body, lambda item: item.id, _read_results)
 
     def change_account(
         self,
@@ -123,7 +131,7 @@ class Operations:
         Args:
             id: the account.
             status: a frozen account takes part in no transaction until it is open again; a closed one never again.
-            min_balance: None for no limit.
+            min_balance: None for no limit. The two limits are changed together.
             max_balance: None for no limit.
             metadata: replaces all of it.
             change_id: the id of this change (UUIDv7); made here where it is left out.
@@ -294,16 +302,22 @@ class Operations:
                 about. What comes after that was not sent.
         """
         items = with_ids(transactions)
-        return self._write_array("/v1/transactions", items, array_body, lambda item: item.id or "")
+        return self._write_array("/v1/transactions", items, array_body, lambda item: item.id or "", _read_results)
 
-    def submit_rows(self, rows: Sequence[Row]) -> Call[list[ItemResult]]:
+    def submit_rows(self, rows: Sequence[Row]) -> Call[list[RowResult]]:
         """Submit many transactions of one posting each, in the shortest form, for speed; otherwise like `submit`.
 
         Args:
             rows: `(id16, source, destination, amount)`; `fivenines.client.new_ids16` makes ids of this form.
         """
+        if any(row[3] > ROW_AMOUNT_MAX for row in rows):
+            return self._submit_rows_in_full(rows)
         return self._write_array(
-            "/v1/transactions", rows, lambda part: (rows_body(part), MSGPACK), lambda row: as_text(row[0])
+            "/v1/transactions",
+            rows,
+            lambda part: (msgspec.msgpack.encode(part), MSGPACK),
+            lambda row: row[0],
+            _read_row_results,
         )
 
     # --- reads
@@ -344,11 +358,39 @@ class Operations:
         """
         return self._read(_read_transaction, "v1", "transactions", id, names=id, at_least=at_least)
 
-    def platform(self) -> Call[dict[str, Any]]:
-        """Return what the server says about itself; the keys are those of `GET /v1/platform`."""
+    def history(self, id: str, *, at_least: int | None = None) -> Pages[Transaction]:
+        """Iterate over the transactions that named an account, the newest first.
+
+        Raises:
+            NotFoundError: there is no such account.
+        """
+
+        def fetch(before: str | None) -> Call[Page[Transaction]]:
+            page = yield from self._read(
+                _read_history,
+                *("v1", "accounts", id, "history"),
+                names=id,
+                before=before,
+                limit=self.session.limits.page,
+                at_least=at_least,
+            )
+            return Page(page.transactions, None if page.next is None else str(page.next))
+
+        return fetch
+
+    def platform(self) -> Call[api.Platform]:
+        """Return what serves there, and how it is: its position, its assets, whether it is ready."""
         return self._read(_read_platform, "v1", "platform")
 
     # --- how
+
+    def _submit_rows_in_full(self, rows: Sequence[Row]) -> Call[list[RowResult]]:
+        """Submit rows with amounts that no row may have as what they stand for."""
+        results = yield from self.submit(
+            api.NewTransaction(id=as_text(id), postings=[api.Posting(source, destination, amount)])
+            for id, source, destination, amount in rows
+        )
+        return [RowResult(row[0], result.outcome, result.position) for row, result in zip(rows, results, strict=True)]
 
     def _transact(self, transaction: api.NewTransaction) -> Call[ItemResult]:
         id = transaction.id or new_id()
@@ -359,29 +401,32 @@ class Operations:
         self,
         where: str,
         body: bytes,
-        read: Callable[[bytes, str], T],
+        read: Reader[T],
         *,
         id: str,
         method: Literal["POST", "PATCH"] = "POST",
     ) -> Call[T]:
-        return call(self.session, Request(method=method, path=where, body=body, ids=(id,)), read)
+        return call(self.session, Request(method=method, path=where, body=body, ids=(id,), names=id), read)
 
     def _write_array(
         self,
         where: str,
         items: Sequence[Item],
         encode: Callable[[Sequence[Item]], tuple[bytes, str]],
-        id_of: Callable[[Item], str],
-    ) -> Call[list[ItemResult]]:
+        id_of: Callable[[Item], str | bytes],
+        read: Reader[list[Result]],
+    ) -> Call[list[Result]]:
         """Send an array in parts, one after another, so that the order is kept."""
-        results: list[ItemResult] = []
+        results: list[Result] = []
         while len(results) < len(items):
             begin = len(results)
             part = items[begin : begin + self.session.batch_max]
             body, media_type = encode(part)
-            request = Request(method="POST", path=where, body=body, media_type=media_type, ids=tuple(map(id_of, part)))
+            request = Request(
+                method="POST", path=where, body=body, media_type=media_type, ids=[id_of(item) for item in part]
+            )
             try:
-                results += yield from call(self.session, request, _expect_count(len(part)))
+                results += yield from call(self.session, request, _counted(read, len(part)))
             except LedgerError as error:
                 if isinstance(error, InvalidRequestError) and error.status == 413 and len(part) > 1:
                     # Too long for this server, which did nothing of it: halve, and remember.
@@ -392,7 +437,7 @@ class Operations:
 
     def _read(
         self,
-        read: Callable[[bytes, str], T],
+        read: Reader[T],
         *segments: str,
         names: str = "",
         at_least: int | None = None,
@@ -404,17 +449,19 @@ class Operations:
         return call(self.session, Request(method="GET", path=where, names=names), read)
 
 
-def _expect_count(count: int) -> Callable[[bytes, str], list[ItemResult]]:
-    def read(body: bytes, media_type: str) -> list[ItemResult]:
-        results = _read_results(body, media_type)
+def _counted(read: Reader[list[Result]], count: int) -> Reader[list[Result]]:
+    """Read outcomes, and see that there is one for each command."""
+
+    def read_counted(body: bytes, media_type: str) -> list[Result]:
+        results = read(body, media_type)
         if len(results) != count:
             raise msgspec.ValidationError(f"{len(results)} outcomes for {count} commands")
         return results
 
-    return read
+    return read_counted
 
 
-def _placed(error: LedgerError, begin: int, answered: list[ItemResult]) -> LedgerError:
+def _placed(error: LedgerError, begin: int, answered: Sequence[ItemResult | RowResult]) -> LedgerError:
     """Say where in the caller's own array an error of one part is."""
     if isinstance(error, InvalidRequestError) and error.field is not None and begin:
         field = _ARRAY_PLACE.sub(lambda found: f"$[{int(found[1]) + begin}]", error.field)

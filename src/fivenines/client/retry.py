@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from fivenines.client.errors import MaybeDoneError, NotDoneError
 from fivenines.client.wire import Answer, Failure, NoAnswer, Reader, Reply, Request, judge
+from fivenines.ids import as_text
 
 __all__ = ["Call", "Limits", "Servers", "Session", "Sleep", "Try", "call"]
 
@@ -182,6 +183,7 @@ def call(session: Session, request: Request, read: Reader[T]) -> Call[T]:
 
 
 def _gave_up(request: Request, last: NoAnswer, *, tries: int, maybe_done: bool) -> NotDoneError | MaybeDoneError:
-    if maybe_done and request.ids:
-        return MaybeDoneError(ids=request.ids, tries=tries, reason=last.reason)
-    return NotDoneError(ids=request.ids, tries=tries, reason=last.reason)
+    ids = tuple(as_text(id) if isinstance(id, bytes) else id for id in request.ids)
+    if maybe_done and ids:
+        return MaybeDoneError(ids=ids, tries=tries, reason=last.reason)
+    return NotDoneError(ids=ids, tries=tries, reason=last.reason)

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from fivenines.api import Problem
-from fivenines.client.answers import Row
 from fivenines.client.errors import InvalidRequestError, LedgerError, NotFoundError, RefusedError
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "judge",
     "path",
     "reader",
-    "rows_body",
 ]
 
 JSON: Final = "application/json"
@@ -53,10 +51,10 @@ class Request:
     body: bytes = b""
     media_type: str = JSON
     """Of the body, and of the answer where the server can."""
-    ids: tuple[str, ...] = ()
+    ids: Sequence[str | bytes] = ()
     """Of a write: the ids of its commands. Empty for a read."""
     names: str = ""
-    """Of a read: the id that is asked for, which may be unknown."""
+    """The one id that it is about, where it is about one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +110,7 @@ class NoAnswer:
 def judge(request: Request, came: Reply | Failure, read: Reader[T]) -> Answer[T] | NoAnswer:
     """Say what one try means for the call.
 
-    A 429 or a 503 *from a node* says that the command was not taken in: nodes shed before they write. One without
+    A 429 or a 503 *from a node* means that the command was not taken in, unless it says otherwise. One without
     `Ledger-Position` comes from something in between, which may have handed the command on before.
 
     Raises:
@@ -126,7 +124,7 @@ def judge(request: Request, came: Reply | Failure, read: Reader[T]) -> Answer[T]
     if status in {429, 502, 503, 504}:
         return NoAnswer(
             reason=_said(came),
-            maybe_done=bool(request.ids) and (status in {502, 504} or came.position is None),
+            maybe_done=bool(request.ids) and not _is_from_a_node_that_did_nothing(came),
             url="keep" if status == 429 else "leave",
             not_before_s=_retry_after_s(came),
         )
@@ -156,12 +154,18 @@ def _judge_success(request: Request, reply: Reply, read: Reader[T]) -> Answer[T]
         return NoAnswer(reason=reason, maybe_done=bool(request.ids))
 
 
+def _is_from_a_node_that_did_nothing(reply: Reply) -> bool:
+    problem = _problem(reply)
+    said_maybe = problem is not None and problem.type.endswith("/maybe_done")
+    return reply.status in {429, 503} and reply.position is not None and not said_maybe
+
+
 def _error(request: Request, reply: Reply) -> LedgerError:
     problem = _problem(reply)
     if problem is not None and problem.outcome is not None:
-        id = problem.id or (request.ids[0] if request.ids else request.names)
-        return RefusedError(problem.outcome, id=id, position=problem.position, detail=problem.detail)
-    if reply.status == 404 and request.names and reply.position is not None:
+        said = problem.detail or problem.title
+        return RefusedError(problem.outcome, id=problem.id or request.names, position=problem.position, detail=said)
+    if reply.status == 404 and request.method == "GET" and reply.position is not None:
         return NotFoundError(request.names, detail=problem.detail if problem else None)
     if problem is not None:
         return InvalidRequestError(problem.detail or problem.title, field=problem.field, status=reply.status)
@@ -214,14 +218,6 @@ def array_body(items: Sequence[Any]) -> tuple[bytes, str]:
         return msgspec.msgpack.encode(items), MSGPACK
     except OverflowError:
         return msgspec.json.encode(items), JSON
-
-
-def rows_body(rows: Sequence[Row]) -> bytes:
-    """Encode rows as msgpack, which has integers up to 2^64 - 1; an amount beyond is written as a string of digits."""
-    try:
-        return msgspec.msgpack.encode(rows)
-    except OverflowError:
-        return msgspec.msgpack.encode([(*row[:3], str(row[3])) for row in rows])
 
 
 def path(*segments: str, **query: str | int | None) -> str:
