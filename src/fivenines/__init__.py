@@ -3,30 +3,25 @@
 The folders follow the way of a request: `client` sends it, `node` receives and answers it, `journal` orders it and
 makes it last, `ledger` decides it; `api` is what client and node agree on. `importers` read other people's books,
 `drill` breaks things on purpose and checks, and `cli` puts the parts together. See docs/architecture.md.
+
+From here an application takes the clients, `Ledger` and `AsyncLedger`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fivenines.client import AsyncLedger, Ledger, LedgerError, NewAccount, NewTransaction, Posting
+    from fivenines.client import AsyncLedger, Ledger
 
-__all__ = [
-    "AsyncLedger",
-    "Ledger",
-    "LedgerError",
-    "NewAccount",
-    "NewTransaction",
-    "Posting",
-    "__version__",
-]
+__all__ = ["AsyncLedger", "Ledger", "__version__"]
 
 __version__ = "0.1.0"
 
+if not TYPE_CHECKING:  # so that a type checker still sees which names there are
 
-def __getattr__(name: str) -> Any:
-    """Import the client when it is asked for, so that asking for the version costs nothing."""
-    if name in __all__:
-        from fivenines import client
+    def __getattr__(name: str) -> object:
+        # Each of our processes imports this module, and few of them are clients: those that are not need no httpx.
+        if name in {"AsyncLedger", "Ledger"}:
+            from fivenines import client
 
-        return getattr(client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(client, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -102,6 +102,7 @@ class AsyncLedger:
     submit_rows = _awaits(Operations.submit_rows)
     account = _awaits(Operations.account)
     accounts = _iterates(Operations.accounts)
+    accounts_of = _awaits(Operations.accounts_of)
     history = _iterates(Operations.history)
     transaction = _awaits(Operations.transaction)
     platform = _awaits(Operations.platform)

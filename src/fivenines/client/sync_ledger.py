@@ -107,6 +107,7 @@ class Ledger:
     submit_rows = _waits(Operations.submit_rows)
     account = _waits(Operations.account)
     accounts = _iterates(Operations.accounts)
+    accounts_of = _waits(Operations.accounts_of)
     history = _iterates(Operations.history)
     transaction = _waits(Operations.transaction)
     platform = _waits(Operations.platform)

@@ -98,6 +98,9 @@ def _paths(limits: Limits) -> dict[str, Any]:
                 read,
                 [
                     _query_text("prefix", "Only ids that begin so.", "customers:"),
+                    _query_text(
+                        "ids", "These, separated by commas, as far as they exist.", "bank:cash,customers:alice"
+                    ),
                     _query_text("after", "Only ids after this one; from `next` of the page before.", "customers:alice"),
                     limit,
                 ],

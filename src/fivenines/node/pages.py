@@ -130,6 +130,11 @@ class _Views:
         prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
         limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
         state = self._node.state
+        if (wanted := request.query_params.get("ids")) is not None:
+            ids = wanted.split(",")
+            if len(ids) > _PAGE_MAX:
+                raise InvalidRequestError("ids", f"names {len(ids)} accounts; at most {_PAGE_MAX} are read at once")
+            return self._json(Accounts([_account(state.accounts[id]) for id in ids if id in state.accounts], None))
         if len(self._sorted_ids) != len(state.accounts):  # accounts are never removed
             self._sorted_ids = sorted(state.accounts)
         ids = self._sorted_ids
