@@ -46,7 +46,7 @@ from fivenines.journal.port import (
     Position,
     TrimmedError,
 )
-from fivenines.journal.segments import SegmentFound, Torn, check_segments, list_segments, open_segment, walk_frames
+from fivenines.journal.segments import SegmentFound, check_segments, list_segments, open_segment, walk_frames
 from fivenines.journal.writer import Segment, SegmentWriter, empty_segment
 
 __all__ = ["FileJournal", "FileJournalSettings"]
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 _FRAME_MEMORY_BYTES = 256
 """What a frame takes in memory beside its payload: about three Python objects."""
 _FOLLOW_READ_BYTES = 1024 * 1024
-"""How much a follower that is behind reads from the disk at a time: what bounds its memory."""
+"""How much a follower that is behind takes from the disk at a time. With the reader's window it bounds its memory."""
 
 
 class FileJournalSettings(Struct, frozen=True, kw_only=True):
@@ -223,24 +223,20 @@ class FileJournal(Journal):
             if (recent := self._recent.get(start)) is not None:
                 yield recent
                 start += 1
-            elif self._closing is not None and self._closing.done():
+            elif self._closed:
                 return
             elif start <= self._last:
-                for frame in await asyncio.to_thread(self._read_some, start, self._last):
-                    yield frame
-                    start += 1
+                reader = self._read(start, self._last)
+                while (frames := await asyncio.to_thread(_take_some, reader)) and not self._closed:
+                    for frame in frames:
+                        yield frame
+                        start += 1
             else:
                 await changed.wait()
 
-    def _read_some(self, start: Position, last: Position) -> list[Frame]:
-        frames = []
-        room = _FOLLOW_READ_BYTES
-        for frame in self._read(start, last):
-            frames.append(frame)
-            room -= len(frame.payload) + _FRAME_MEMORY_BYTES
-            if room <= 0:
-                break
-        return frames
+    @property
+    def _closed(self) -> bool:
+        return self._closing is not None and self._closing.done()
 
     # ---- on the event loop ---------------------------------------------------------------------------------------
 
@@ -258,7 +254,7 @@ class FileJournal(Journal):
             self._recent[frame.position] = frame
             self._recent_bytes += len(frame.payload) + _FRAME_MEMORY_BYTES
         while self._recent_bytes > self._settings.recent_bytes_max:
-            oldest = self._recent.pop(next(iter(self._recent)))
+            oldest = self._recent.pop(self._last + 1 - len(self._recent))
             self._recent_bytes -= len(oldest.payload) + _FRAME_MEMORY_BYTES
         for item, frame in zip(group, frames, strict=True):
             _resolve(item.future, frame.position)
@@ -327,6 +323,18 @@ class FileJournal(Journal):
             _on_loop(trim.future, _resolve, trim.future, trim.before)
 
 
+def _take_some(reader: Iterator[Frame]) -> list[Frame]:
+    """Return the next frames, up to what a follower may hold; none when there are no more."""
+    frames = []
+    room = _FOLLOW_READ_BYTES
+    for frame in reader:
+        frames.append(frame)
+        room -= len(frame.payload) + _FRAME_MEMORY_BYTES
+        if room <= 0:
+            break
+    return frames
+
+
 def _on_loop(future: asyncio.Future[Position], call: Callable[..., None], *arguments: Any) -> None:
     # A loop that is closed has nobody left who waits.
     with suppress(RuntimeError):
@@ -354,10 +362,16 @@ def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position
     segments: list[Segment] = []
     last, digest = 0, DIGEST_NONE
     for item in check_segments(found):
-        if isinstance(item, SegmentFound):
+        if isinstance(item, tuple):
+            end, frame = item
+            last, digest = frame.position, frame.digest
+            segment = segments[-1]
+            segment.offsets.append(segment.end)
+            segment.end = end
+        elif isinstance(item, SegmentFound):
             last, digest = item.first - 1, item.previous_digest
             segments.append(empty_segment(item.first, item.file))
-        elif isinstance(item, Torn):
+        else:
             log.warning(
                 "journal.tail_cut",
                 file=str(item.file),
@@ -367,11 +381,6 @@ def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position
                 reason=item.reason,
             )
             cut_file(disk, item.file, item.offset)
-        else:
-            end, frame = item
-            last, digest = frame.position, frame.digest
-            segments[-1].offsets.append(segments[-1].end)
-            segments[-1].end = end
     for unfinished in directory.glob(f"journal-*.log{NEW_SUFFIX}"):
         unfinished.unlink()
     if not segments:

@@ -87,6 +87,7 @@ SEGMENT_HEADER_BYTES = _SEGMENT.size
 _FRAME_MAGIC = b"5nFrame1"
 _FRAME_GUARD = b"5nHdrEnd"
 _FRAME_END = b"5nFrmEnd"
+_FRAME_END_BYTES = len(_FRAME_END)
 _FRAME = struct.Struct("<8sQ32sQII8s")
 _CHECKED = struct.Struct("<8sQ32sQI")
 _CHECKED_BYTES = _CHECKED.size
@@ -165,7 +166,7 @@ def parse_segment_header(data: bytes) -> SegmentHeader:
 
 def frame_bytes(length: int) -> int:
     """Return how many bytes a frame with a payload of `length` bytes takes."""
-    return FRAME_HEADER_BYTES + length + -length % _ALIGNMENT + len(_FRAME_END)
+    return FRAME_HEADER_BYTES + length + -length % _ALIGNMENT + _FRAME_END_BYTES
 
 
 def pack_frame(position: Position, previous_digest: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
@@ -196,17 +197,24 @@ def scan_frames(window: bytes, position: Position, previous_digest: bytes) -> It
     """
     available = len(window)
     offset = 0
-    crc32, sha256 = zlib.crc32, hashlib.sha256
+    unpack_from, crc32, sha256 = _FRAME.unpack_from, zlib.crc32, hashlib.sha256
     while available - offset >= FRAME_HEADER_BYTES:
-        header = parse_frame_header(window, offset)
-        _check_place(header, position, previous_digest, offset)
+        magic, said, previous, length, payload_checksum, checksum, guard = unpack_from(window, offset)
+        if (
+            checksum != crc32(window[offset : offset + _CHECKED_BYTES])
+            or said != position
+            or previous != previous_digest
+            or magic != _FRAME_MAGIC
+            or guard != _FRAME_GUARD
+        ):
+            # The loop knows what is right, these know what is wrong.
+            _check_place(parse_frame_header(window, offset), position, previous_digest, offset)
         begin = offset + FRAME_HEADER_BYTES
-        length = header.length
-        end = offset + frame_bytes(length)
+        end = begin + length + -length % _ALIGNMENT + _FRAME_END_BYTES
         if end > available:
             return
         payload = window[begin : begin + length]
-        if crc32(payload) != header.payload_checksum:
+        if crc32(payload) != payload_checksum:
             raise FormatError(offset, "wrong checksum of the payload")
         if window[begin + length : end] != _TAILS[length % _ALIGNMENT]:
             raise FormatError(offset, "wrong end marker of the frame")
@@ -235,7 +243,7 @@ def torn_reason(rest: bytes, position: Position, previous_digest: bytes) -> str 
     end = frame_bytes(header.length)
     if len(rest) < end:
         return "the file ends within a frame"
-    if _is_zero(rest[end - len(_FRAME_END) :]):
+    if _is_zero(rest[end - _FRAME_END_BYTES :]):
         return "the frame was never written to its end"
     return None
 

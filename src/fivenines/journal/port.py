@@ -79,7 +79,8 @@ class Journal(Protocol):
     async def append(self, payload: bytes) -> Position:
         """Append one frame and return its position once it is durable.
 
-        Appends are ordered by the call; any number may be in flight. One that is cancelled may still happen.
+        Appends are ordered by the call. Any number may be in flight, and whoever calls bounds it. One that is cancelled
+        may still happen.
 
         Raises a `NotDoneError` when it surely did not happen, a `MaybeDoneError` when that is not known.
         """

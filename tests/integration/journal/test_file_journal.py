@@ -233,14 +233,14 @@ def test_followers_get_each_frame_once_and_in_order_wherever_they_begin(tmp_path
 
 def test_a_slow_follower_costs_bounded_memory_and_misses_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with opened(tmp_path, FileJournalSettings(recent_bytes_max=10_000)) as journal:
+        async with opened(tmp_path, FileJournalSettings(recent_bytes_max=50_000)) as journal:
             async with aclosing(journal.follow(1)) as follower:
                 slow = [await anext_after(journal, follower)]
                 for number in range(500):
-                    await journal.append(b"%d " % number + bytes(500))
+                    await journal.append(b"%d " % number + bytes(5_000))
                     if number % 100 == 0:
                         slow.append(await anext(follower))
-                    assert sum(len(frame.payload) for frame in journal._recent.values()) <= 10_000
+                    assert sum(len(frame.payload) for frame in journal._recent.values()) <= 50_000
                 while len(slow) < 501:
                     slow.append(await anext(follower))
             assert slow == list(journal.read(1))

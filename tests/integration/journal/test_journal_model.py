@@ -28,10 +28,15 @@ steps = st.lists(
 @given(steps)
 def test_the_journal_is_a_list_that_is_trimmed_at_its_beginning(steps: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(compare(Path(folder), steps))
+        directory = Path(folder)
+        written = asyncio.run(carry_out(directory, steps))
+        verdict = verify(directory)
+        assert (verdict.last, verdict.tail, verdict.damage) == (len(written), None, None)
+        assert [frame.payload for frame in show(directory, verdict.first)] == written[verdict.first - 1 :]
 
 
-async def compare(directory: Path, steps: list[tuple[str, object]]) -> None:
+async def carry_out(directory: Path, steps: list[tuple[str, object]]) -> list[bytes]:
+    """Carry out each step, compare with the model, and return the model: all payloads, the trimmed ones too."""
     written: list[bytes] = []
     journal = FileJournal.open(directory, settings=SETTINGS)
     for step in steps:
@@ -60,6 +65,4 @@ async def compare(directory: Path, steps: list[tuple[str, object]]) -> None:
                 assert journal.first == first
         assert journal.last == len(written)
     await journal.close()
-    verdict = verify(directory)
-    assert (verdict.last, verdict.tail, verdict.damage) == (len(written), None, None)
-    assert [frame.payload for frame in show(directory, verdict.first)] == written[verdict.first - 1 :]
+    return written
