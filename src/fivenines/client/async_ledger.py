@@ -5,13 +5,21 @@ import random as chance
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from fivenines.client.operations import Operations, Pages
 from fivenines.client.retry import Call, Limits, Sleep, Try
-from fivenines.client.shell import Inbox, client_options, failure, make_session, request_options
+from fivenines.client.shell import (
+    Inbox,
+    answer_of,
+    client_options,
+    failure,
+    item_of,
+    make_session,
+    present,
+    request_options,
+)
 from fivenines.client.wire import Failure, Reply
 
 if TYPE_CHECKING:
@@ -28,10 +36,10 @@ def _awaits(
 ) -> "Callable[Concatenate[AsyncLedger, P], Coroutine[Any, Any, T]]":
     """Make a method that returns when the call is answered."""
 
-    @wraps(operation)
     async def method(ledger: "AsyncLedger", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await ledger.run(operation(ledger.operations, *args, **kwargs))
 
+    present(method, operation, owner="AsyncLedger", returns=answer_of(operation))
     return method
 
 
@@ -40,7 +48,6 @@ def _iterates(
 ) -> "Callable[Concatenate[AsyncLedger, P], AsyncIterator[T]]":
     """Make a method that iterates, fetching a page when the one before is used up."""
 
-    @wraps(operation)
     async def method(ledger: "AsyncLedger", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         fetch = operation(ledger.operations, *args, **kwargs)
         page = await ledger.run(fetch(None))
@@ -51,6 +58,7 @@ def _iterates(
             for item in page.items:
                 yield item
 
+    present(method, operation, owner="AsyncLedger", returns=AsyncIterator[item_of(operation)])  # type: ignore[misc]  # known at run time
     return method
 
 

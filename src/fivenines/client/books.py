@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from fivenines import api
 from fivenines.client.errors import NotFoundError
 from fivenines.client.sync_ledger import Ledger
@@ -28,13 +26,11 @@ class LedgerBooks:
 
     def open_accounts(self, accounts: Sequence[api.NewAccount]) -> Sequence[api.ItemResult]:
         """Open accounts, with an outcome for each, in order."""
-        results = self._ledger.open_accounts(accounts)
-        return [api.ItemResult(result.id, result.outcome, result.position) for result in results]
+        return self._ledger.open_accounts(accounts)
 
     def post(self, transactions: Sequence[api.NewTransaction]) -> Sequence[api.ItemResult]:
         """Carry out transactions one after another, with an outcome for each, in order."""
-        results = self._ledger.submit(transactions)
-        return [api.ItemResult(result.id, result.outcome, result.position) for result in results]
+        return self._ledger.submit(transactions)
 
     def balances(self, accounts: Sequence[str]) -> Mapping[str, int]:
         """Return the balances, in smallest units, of those of the accounts that exist."""
@@ -43,6 +39,6 @@ class LedgerBooks:
     def account(self, account_id: str) -> api.Account | None:
         """Return one account, or None when there is none of this id."""
         try:
-            return msgspec.convert(self._ledger.account(account_id), api.Account, from_attributes=True)
+            return self._ledger.account(account_id)
         except NotFoundError:
             return None

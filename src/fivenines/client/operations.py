@@ -61,6 +61,9 @@ _read_history: Final = reader(_History)
 _read_transaction: Final = reader(Transaction)
 _read_platform: Final = reader(api.Platform)
 
+_IDS_IN_A_URL: Final = 200
+"""Of 128 characters at most: well below what servers take as one line."""
+
 _ARRAY_PLACE: Final = re.compile(r"^\$\[(\d+)\]")
 
 
@@ -73,9 +76,6 @@ def with_ids(transactions: Iterable[api.NewTransaction]) -> list[api.NewTransact
 
 def _ignore(_body: bytes, _media_type: str) -> None:
     """Read an answer of which only the status matters."""
-
-
-_IDS_IN_A_URL = 200  # of 128 characters at most: well below what servers take as one line
 
 
 class Operations:

@@ -7,7 +7,8 @@ client that is made and not before.
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 from fivenines.client.retry import Limits, Servers, Session, Try
@@ -16,7 +17,17 @@ from fivenines.client.wire import JSON, Failure, Reply
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["DEFAULT_URL", "Inbox", "client_options", "failure", "make_session", "request_options"]
+__all__ = [
+    "DEFAULT_URL",
+    "Inbox",
+    "answer_of",
+    "client_options",
+    "failure",
+    "item_of",
+    "make_session",
+    "present",
+    "request_options",
+]
 
 DEFAULT_URL: Final = "http://127.0.0.1:9959"
 URL_VARIABLE: Final = "FIVENINES_URL"
@@ -96,6 +107,24 @@ def request_options(step: Try) -> dict[str, Any]:
         "headers": headers,
         "timeout": httpx.Timeout(step.timeout_s, connect=step.connect_timeout_s),
     }
+
+
+def present(method: Callable[..., Any], operation: Callable[..., Any], *, owner: str, returns: Any) -> None:
+    """Let `help` show a method as its caller knows it: with the arguments of the operation, and what it answers."""
+    method.__name__, method.__doc__ = operation.__name__, operation.__doc__
+    method.__qualname__ = f"{owner}.{operation.__name__}"
+    method.__signature__ = signature(operation).replace(return_annotation=returns)  # type: ignore[attr-defined]
+
+
+def answer_of(operation: Callable[..., Any]) -> Any:
+    """Return the type of the answer, given an operation that returns `Call[answer]`."""
+    return get_args(operation.__annotations__["return"])[-1]
+
+
+def item_of(operation: Callable[..., Any]) -> Any:
+    """Return the type of the items, given an operation that returns `Pages[item]`."""
+    call = get_args(operation.__annotations__["return"])[-1]
+    return get_args(get_args(call)[-1])[0]
 
 
 class Inbox:

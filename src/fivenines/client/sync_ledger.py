@@ -4,13 +4,21 @@ import random as chance
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from fivenines.client.operations import Operations, Pages
 from fivenines.client.retry import Call, Limits, Sleep, Try
-from fivenines.client.shell import Inbox, client_options, failure, make_session, request_options
+from fivenines.client.shell import (
+    Inbox,
+    answer_of,
+    client_options,
+    failure,
+    item_of,
+    make_session,
+    present,
+    request_options,
+)
 from fivenines.client.wire import Failure, Reply
 
 if TYPE_CHECKING:
@@ -25,10 +33,10 @@ T = TypeVar("T")
 def _waits(operation: Callable[Concatenate[Operations, P], Call[T]]) -> "Callable[Concatenate[Ledger, P], T]":
     """Make a method that returns when the call is answered."""
 
-    @wraps(operation)
     def method(ledger: "Ledger", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return ledger.run(operation(ledger.operations, *args, **kwargs))
 
+    present(method, operation, owner="Ledger", returns=answer_of(operation))
     return method
 
 
@@ -37,7 +45,6 @@ def _iterates(
 ) -> "Callable[Concatenate[Ledger, P], Iterator[T]]":
     """Make a method that iterates, fetching a page when the one before is used up."""
 
-    @wraps(operation)
     def method(ledger: "Ledger", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         fetch = operation(ledger.operations, *args, **kwargs)
         page = ledger.run(fetch(None))
@@ -46,6 +53,7 @@ def _iterates(
             page = ledger.run(fetch(page.next))
             yield from page.items
 
+    present(method, operation, owner="Ledger", returns=Iterator[item_of(operation)])  # type: ignore[misc]  # known at run time
     return method
 
 
