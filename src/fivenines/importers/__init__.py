@@ -26,7 +26,7 @@ from fivenines.importers.port import (
     ImportRefusedError,
     Verdict,
 )
-from fivenines.importers.run import Report, run_import
+from fivenines.importers.run import Progress, Report, run_import
 
 __all__ = [
     "Batch",
@@ -38,6 +38,7 @@ __all__ = [
     "ImportRefusedError",
     "Importer",
     "ImportingError",
+    "Progress",
     "Report",
     "Verdict",
     "find",

@@ -12,7 +12,11 @@ gone on: they were read in the run that posted them, or are covered by the compa
 ever wrong stays wrong. From the first batch with a new row on, each batch is checked.
 
 **Too old.** Past the ledger's retention window every id of these books is refused as `id_expired`: nothing can be
-changed then, and the run stops with `expired` set. The comparison at the end still tells whether the books are there.
+changed then, and the run stops posting, with `expired` set. The comparison at the end still tells whether the books are
+there.
+
+**Moved since.** A run that had nothing new to do may find balances at the end that are not what these books came to:
+later books, or somebody, moved the accounts since. That is told, and is no mismatch.
 """
 
 import time
@@ -67,25 +71,28 @@ class Report:
     checked: int = 0
     """Balances that were read from the ledger right after their batch and compared."""
     mismatched: int = 0
-    """Of those, and of the last comparison, how many were not what they must be: an error of the ledger or of ours."""
+    """Balances that were not what they must be, after a batch or at the end: an error of the ledger or of ours."""
     compared_last: int = 0
     """Accounts that were compared at the end."""
+    moved_since: int = 0
+    """Accounts that were not as these books left them, at the end of a run that had nothing new to do."""
     expired: bool = False
-    """The books are past the ledger's retention window: nothing was changed."""
+    """The books are past the ledger's retention window: nothing was changed from there on."""
     contradictions: list[tuple[str, ...]] = field(default_factory=list)
     """Label, what was found and done, and the rows, of each contradictory check."""
     mismatches: list[str] = field(default_factory=list)
+    """What must be and what was found, of each balance that was mismatched or moved since."""
     seconds: float = 0.0
 
     @property
     def is_good(self) -> bool:
-        """Whether the ledger agrees with the books as they were understood."""
-        return self.mismatched == 0 and not self.expired
+        """Whether the ledger agrees with the books, as far as this run touched them."""
+        return self.mismatched == 0
 
     def to_json(self) -> dict[str, Any]:
         """The report as one object of JSON values."""
-        names = self.__slots__
-        return {name: msgspec.to_builtins(getattr(self, name)) for name in names} | {"is_good": self.is_good}
+        told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return told | {"is_good": self.is_good}
 
 
 def run_import(
@@ -117,10 +124,12 @@ def run_import(
     _open_accounts(source, books, progress)
     last: dict[str, Check] = {}
     for batch in source.batches(facts):
-        if not _carry_out(batch, books, report, before, last):
-            report.expired = True
-            break
-        progress(Progress("transactions", report.rows, source.rows, batch.label))
+        if not report.expired:
+            report.expired = not _carry_out(batch, books, report, before)
+            progress(Progress("transactions", report.rows, source.rows, batch.label))
+        for check in batch.checks:
+            _count(check, report)
+            last[check.account] = check
     _compare_last(last, books, report, progress)
     report.seconds = round(time.monotonic() - started, 3)
     return report
@@ -162,7 +171,7 @@ def _accept_existing(account: NewAccount, books: Books) -> None:
         raise BooksDifferError(f"account {account.id} must be kept in {account.asset}, but is kept in {kept_in}")
 
 
-def _carry_out(batch: Batch, books: Books, report: Report, before: int, last: dict[str, Check]) -> bool:
+def _carry_out(batch: Batch, books: Books, report: Report, before: int) -> bool:
     """Post a batch and check it; whether the ledger still knows ids as old as these."""
     is_new = False
     for transactions in _chunks(iter(batch.transactions)):
@@ -178,14 +187,13 @@ def _carry_out(batch: Batch, books: Books, report: Report, before: int, last: di
                 report.new += 1
                 is_new = True
     report.rows += batch.rows
-    for check in batch.checks:
-        _count(check, report)
-        last[check.account] = check
     if is_new and batch.checks:
         balances = books.balances([check.account for check in batch.checks])
         report.checked += len(batch.checks)
         for check in batch.checks:
-            _compare(check, balances.get(check.account), report, "after its batch")
+            if difference := _difference(check, balances.get(check.account), "after its batch"):
+                report.mismatched += 1
+                _tell(difference, report)
     return True
 
 
@@ -205,20 +213,26 @@ def _count(check: Check, report: Report) -> None:
                 report.contradictions.append((check.label, *check.story))
 
 
-def _compare(check: Check, balance: int | None, report: Report, when: str) -> None:
+def _difference(check: Check, balance: int | None, when: str) -> str:
     if balance == check.balance:
-        return
-    report.mismatched += 1
+        return ""
+    found = "there is no such account" if balance is None else f"the ledger has {balance}"
+    return f"{check.label}, {check.account} {when}: must be {check.balance}, {found}"
+
+
+def _tell(difference: str, report: Report) -> None:
     if len(report.mismatches) < STORIES_MAX:
-        found = "there is no such account" if balance is None else f"the ledger has {balance}"
-        report.mismatches.append(f"{check.label}, {check.account} {when}: must be {check.balance}, {found}")
+        report.mismatches.append(difference)
 
 
 def _compare_last(last: dict[str, Check], books: Books, report: Report, progress: Callable[[Progress], None]) -> None:
     for checks in _chunks(iter(last.values())):
         balances = books.balances([check.account for check in checks])
         for check in checks:
-            _compare(check, balances.get(check.account), report, "at the end")
+            if difference := _difference(check, balances.get(check.account), "at the end"):
+                report.mismatched += report.new > 0
+                report.moved_since += report.new == 0
+                _tell(difference, report)
         report.compared_last += len(checks)
         progress(Progress("checking", report.compared_last, len(last)))
 
