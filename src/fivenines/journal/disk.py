@@ -98,10 +98,10 @@ def take_lock(directory: Path) -> int:
 
 
 def create_segment(disk: Disk, directory: Path, first: Position, previous_digest: bytes) -> tuple[int, Path]:
-    """Make an empty segment durable, header and name, and return its file descriptor and its path.
+    """Make an empty segment, and return its file descriptor and its path. On an error there is none.
 
-    It gets its name only when its header is on the disk: so no crash leaves a segment without its header. On an error
-    there is no segment, except when the folder could not be synced: then there is one, and it is sound.
+    It gets its name only when its header is on the disk: so no crash leaves a segment without its header. The name is
+    durable only after `sync_directory`, which is left to the caller: when that fails, there *is* a segment.
     """
     path = directory / segment_name(first)
     new = path.with_name(path.name + NEW_SUFFIX)
@@ -110,7 +110,6 @@ def create_segment(disk: Disk, directory: Path, first: Position, previous_digest
         write_all(disk, fd, [pack_segment_header(first, previous_digest)], 0)
         disk.fsync(fd)
         new.rename(path)
-        sync_directory(disk, directory)
     except BaseException:
         os.close(fd)
         with suppress(OSError):

@@ -386,5 +386,6 @@ def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position
     if not segments:
         fd, path = create_segment(disk, directory, 1, DIGEST_NONE)
         os.close(fd)
+        sync_directory(disk, directory)
         segments.append(empty_segment(1, path))
     return tuple(segments), last, digest

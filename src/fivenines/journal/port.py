@@ -19,7 +19,7 @@ A write that fails says whether it happened. These are all the errors that leave
      +-- TrimmedError             the frames asked for were trimmed away
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -92,7 +92,7 @@ class Journal(Protocol):
         the disk is not what was written.
         """
 
-    def follow(self, start: Position) -> AsyncIterator[Frame]:
+    def follow(self, start: Position) -> AsyncGenerator[Frame, None]:
         """Iterate over the durable frames from `start`, waiting for new ones, until the journal is closed.
 
         Each frame comes once and in order. A follower takes its own time: the journal waits for none, and memory for a

@@ -154,6 +154,11 @@ class SegmentWriter:
         os.close(self._fd)
         self._fd = fd
         self.segments = (*self.segments, empty_segment(first, path))
+        try:
+            sync_directory(self._disk, self._directory)
+        except OSError as error:
+            # Not even for want of room could the next group try again: there is a segment now that may not last.
+            raise JournalFailedError(self.fail(f"beginning a segment: {error}")) from error
         return self.segments[-1]
 
     def _no_room(self, error: OSError) -> JournalFullError:

@@ -65,7 +65,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 async def take(journal: Journal, start: int, count: int) -> list[Frame]:
     frames = []
-    async with aclosing(journal.follow(start)) as follower:  # type: ignore[type-var]
+    async with aclosing(journal.follow(start)) as follower:
         async for frame in follower:
             frames.append(frame)
             if len(frames) == count:

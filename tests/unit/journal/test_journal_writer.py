@@ -40,7 +40,7 @@ def test_without_room_a_group_surely_did_not_happen_and_the_next_one_tries_again
     assert payloads_of(tmp_path) == [b"one", b"two", b"three"]
 
 
-@pytest.mark.parametrize("call", ["pwritev", "fsync", "fsync_folder"])
+@pytest.mark.parametrize("call", ["pwritev", "fsync"])
 def test_without_room_for_a_new_segment_the_next_group_tries_again(tmp_path: Path, call: str) -> None:
     disk = FaultyDisk()
     writer = open_writer(tmp_path, segment_bytes=1, disk=disk)
@@ -105,12 +105,15 @@ def test_a_write_error_that_is_cut_back_surely_did_not_happen_yet_ends_appending
     writer.close()
 
 
-@pytest.mark.parametrize("call", ["pwritev", "fsync", "fsync_folder"])
-def test_a_new_segment_that_cannot_be_made_ends_appending(tmp_path: Path, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("pwritev", errno.EIO), ("fsync", errno.EIO), ("fsync_folder", errno.EIO), ("fsync_folder", errno.ENOSPC)],
+)
+def test_a_new_segment_that_cannot_be_made_ends_appending(tmp_path: Path, call: str, number: int) -> None:
     disk = FaultyDisk()
     writer = open_writer(tmp_path, segment_bytes=1, disk=disk)
     writer.store([b"one"])
-    disk.faults[call] = OSError(errno.EIO, "broken")
+    disk.faults[call] = OSError(number, "broken")
     with pytest.raises(JournalFailedError, match=r"beginning a segment.*broken"):
         writer.store([b"lost"])
     assert writer.failed is not None
