@@ -3,11 +3,12 @@
 from bench.harness import Benchmark, Figure, Ratio
 from bench.in_process import EMBEDDED
 from bench.over_http import OVER_HTTP
+from bench.overload import OVERLOAD
 from bench.peers.benchmarks import PEERS
 
 __all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
 
-BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *PEERS)
+BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *PEERS)
 
 
 def times_the_peer(name: str, ours: str, peer: str, meaning: str) -> Ratio:
