@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
-import fivenines
-from fivenines.cli import serve
+from fivenines import __version__
+from fivenines.cli.bench import register as register_bench
+from fivenines.cli.books import register as register_books
+from fivenines.cli.data import register as register_data
 from fivenines.cli.output import out
+from fivenines.cli.serve import register as register_serve
 
 __all__ = ["app", "main"]
 
@@ -25,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-serve.register(app)
+for register in (register_serve, register_books, register_data, register_bench):
+    register(app)
 
 
 @app.callback()
@@ -33,7 +37,7 @@ def _about(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        out.print(f"fivenines {fivenines.__version__}")
+        out.print(f"fivenines {__version__}")
         raise typer.Exit
 
 
