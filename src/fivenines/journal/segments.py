@@ -36,8 +36,10 @@ __all__ = [
     "walk_frames",
 ]
 
-_WINDOW_BYTES = 4 * 1024 * 1024
-"""How much is read at a time. Several times a large frame, as a frame cut by the window's end is read twice."""
+_WINDOW_BYTES_MIN = 64 * 1024
+"""How much is read at first: often one frame is all that is wanted."""
+_WINDOW_BYTES_MAX = 4 * 1024 * 1024
+"""How much is read at a time later. Several times a large frame, as a frame cut by the window's end is read twice."""
 
 
 class SegmentFound(Struct, frozen=True):
@@ -95,7 +97,7 @@ def walk_frames(
     `JournalDamagedError` at the first byte sequence that is not a whole and sound frame: a torn tail too, which only
     `check_segments` tells from damage.
     """
-    want = _WINDOW_BYTES
+    usual = want = _WINDOW_BYTES_MIN
     while offset < size:
         window = _pread(fd, path, min(want, size - offset), offset, position)
         if len(window) < FRAME_HEADER_BYTES:
@@ -109,7 +111,7 @@ def walk_frames(
         except FormatError as error:
             raise JournalDamagedError(path, offset + error.offset, position, error.reason) from error
         offset += done
-        want = _WINDOW_BYTES
+        usual = want = min(usual * 4, _WINDOW_BYTES_MAX)
         if done == 0:
             # A frame larger than the window; yet no more is read for a length than there is.
             want = frame_bytes(header.length)
