@@ -17,8 +17,8 @@ The way of a call, from the outside in; everything but the two shells is free of
     wire                         requests, replies, one judgement
 """
 
-from fivenines.api import NewAccount, NewTransaction
-from fivenines.client.answers import Account, ItemResult, Posting, Row, RowResult, Transaction
+from fivenines.api import NewAccount, NewTransaction, Posting
+from fivenines.client.answers import Account, ItemResult, Row, RowResult, Transaction
 from fivenines.client.async_ledger import AsyncLedger
 from fivenines.client.errors import (
     InvalidRequestError,

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from fivenines import api
 
-__all__ = ["DONE", "ROW_AMOUNT_MAX", "Account", "ItemResult", "Posting", "Row", "RowResult", "Transaction"]
+__all__ = ["DONE", "ROW_AMOUNT_MAX", "Account", "AnsweredPosting", "ItemResult", "Row", "RowResult", "Transaction"]
 
 DONE: Final = frozenset({"posted", "held", "settled", "released", "done"})
 """The outcomes that are no refusals."""
@@ -41,8 +41,8 @@ class RowResult(api.RowResult, frozen=True, omit_defaults=True, gc=False):
         return self.outcome not in DONE
 
 
-class Posting(api.Posting, frozen=True, forbid_unknown_fields=True, gc=False):
-    """A movement of an amount from one account to another of the same asset."""
+class AnsweredPosting(api.Posting, frozen=True, gc=False):
+    """A posting of a transaction that was decided."""
 
     amount: int
     """Smallest units of the asset."""
@@ -72,7 +72,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     position: int
     time: str
     """The journal's time, RFC 3339, UTC."""
-    postings: list[Posting] = []
+    postings: list[AnsweredPosting] = []
     hold: str | None = None
     final: bool = True
     timeout_s: int | None = None
