@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,12 +23,16 @@ import msgspec
 from bench.bodies import JSON_ARRAY, MSGPACK_ROWS, Template
 from bench.workload import account_names
 
-__all__ = ["ArrayLoad", "ArrayResult", "quantile"]
+__all__ = ["ArrayLoad", "ArrayResult", "LoadError", "quantile", "run"]
 
 FORMATS = {"json": JSON_ARRAY, "msgpack": MSGPACK_ROWS}
 TEMPLATES = 4
 """Of each connection: how many different arrays it sends, apart from their ids."""
 TIMEOUT_S = 30.0
+
+
+class LoadError(Exception):
+    """An answer was not what the load relies on."""
 
 
 class ArrayLoad(msgspec.Struct, frozen=True):
@@ -96,15 +101,15 @@ class Connection(threading.Thread):
 
     def run(self) -> None:
         """Send until the time is over."""
+        parts = urlsplit(self._load.url)
         try:
-            self._run()
+            with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)) as connection:
+                self._send(connection, parts.path)
         except Exception as error:  # noqa: BLE001 - told by the main thread
             self.tally.error = repr(error)
 
-    def _run(self) -> None:
+    def _send(self, connection: http.client.HTTPConnection, path: str) -> None:
         load, tally = self._load, self.tally
-        parts = urlsplit(load.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
         headers = {"Content-Type": FORMATS[load.format].content_type}
         self._start.wait()
         deadline = time.perf_counter() + load.seconds
@@ -114,7 +119,7 @@ class Connection(threading.Thread):
                 break
             template.renew(time_ms=time.time_ns() // 1_000_000, salt=load.salt, counter=next(self._counter))
             try:
-                connection.request("POST", parts.path, template.body, headers)
+                connection.request("POST", path, template.body, headers)
                 response = connection.getresponse()
                 answer = response.read()
             except (OSError, http.client.HTTPException):
@@ -128,10 +133,9 @@ class Connection(threading.Thread):
                     time.sleep(min(float(response.headers["Retry-After"]), max(0.0, deadline - tally.ended)))
                 continue
             if response.status != 200 or answer.count(b"posted") != load.rows:
-                raise AssertionError(f"status {response.status}: {answer[:500]!r}")
+                raise LoadError(f"status {response.status}: {answer[:500]!r}")
             tally.latencies_s.append(tally.ended - began)
             tally.posted += load.rows
-        connection.close()
 
 
 def run(load: ArrayLoad) -> ArrayResult:
@@ -147,7 +151,7 @@ def run(load: ArrayLoad) -> ArrayResult:
     cpu_after = os.times()
     tallies = [connection.tally for connection in connections]
     if errors := [tally.error for tally in tallies if tally.error]:
-        raise SystemExit(errors[0])
+        raise LoadError(errors[0])
     latencies_s = sorted(itertools.chain.from_iterable(tally.latencies_s for tally in tallies))
     return ArrayResult(
         posted=sum(tally.posted for tally in tallies),

@@ -22,10 +22,10 @@ import uvloop
 
 from bench.bodies import id_text, json_row
 from bench.ids import uuid7_bytes
-from bench.load_arrays import quantile
+from bench.load_arrays import LoadError, quantile
 from bench.workload import account_names
 
-__all__ = ["ManyLoad", "ManyResult"]
+__all__ = ["ManyLoad", "ManyResult", "run_load"]
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -44,11 +44,13 @@ class ManyLoad(msgspec.Struct, frozen=True):
     url: str
     connections: int
     seconds: float
-    """Of measuring; a second goes before, in which the load becomes steady."""
+    """Of measuring."""
     accounts: int
     salt: int
     """0 to 4,095, as in ArrayLoad."""
     honour_retry_after: bool = False
+    warm_up_s: float = 1.0
+    """What goes before, in which the load becomes steady."""
     rate: float | None = None
     """Requests a second in the open loop; None for the closed loop."""
 
@@ -176,6 +178,11 @@ class Client(asyncio.Protocol):
         self._run.tally.sent += 1
         self._transport.write(request)
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Read an answer."""
         self._received = received = self._received + data if self._received else data
@@ -185,13 +192,13 @@ class Client(asyncio.Protocol):
         head = received[: head_end + 2]
         length = LENGTH.search(head)
         if length is None:
-            raise AssertionError(f"an answer without a length: {head!r}")
+            raise LoadError(f"an answer without a length: {head!r}")
         if len(received) < head_end + len(HEAD_END) + int(length[1]):
             return
         self._received, self._is_waiting = b"", False
         self._judge(head, received)
-        if CLOSING.search(head) and self._transport is not None:
-            self._transport.abort()
+        if CLOSING.search(head):
+            self.close()
 
     def _judge(self, head: bytes, received: bytes) -> None:
         tally, status = self._run.tally, head[9:12]
@@ -205,7 +212,7 @@ class Client(asyncio.Protocol):
                 tally.refused_without_retry_after += 1
             self._mode.on_refused(self, self._request, float(retry_after[1]) if retry_after else 0.0)
         else:
-            raise AssertionError(f"neither accepted nor refused: {received[:500]!r}")
+            raise LoadError(f"neither accepted nor refused: {received[:500]!r}")
 
 
 class Closed:
@@ -295,6 +302,18 @@ class Run:
         load = self.load
         mode: Closed | Open = Closed(self) if load.rate is None else Open(self)
         clients = [Client(self, mode) for _ in range(load.connections)]
+        try:
+            return await self._run(mode, clients)
+        finally:
+            self.is_over = True
+            for client in clients:
+                client.close()
+            for task in self._reconnects:
+                task.cancel()
+            await asyncio.sleep(0)  # until what was closed has gone
+
+    async def _run(self, mode: "Closed | Open", clients: list[Client]) -> ManyResult:
+        load = self.load
         for start in range(0, len(clients), CONNECTING_AT_ONCE):
             part = clients[start : start + CONNECTING_AT_ONCE]
             await asyncio.gather(*[self._connect(client, go_on=False) for client in part])
@@ -303,7 +322,7 @@ class Run:
         clock = None
         if isinstance(mode, Open) and load.rate is not None:
             clock = asyncio.create_task(mode.run(load.rate))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(load.warm_up_s)
         self.tally, began = Tally(), time.perf_counter()
         await asyncio.sleep(load.seconds)
         self.is_over, seconds, tally = True, time.perf_counter() - began, self.tally
@@ -326,7 +345,7 @@ class Run:
 
 
 async def run_load(load: ManyLoad) -> ManyResult:
-    """Send the load; an assertion that fails in a callback ends it."""
+    """Send the load; what goes wrong in a callback ends it."""
     loop = asyncio.get_running_loop()
     failed: asyncio.Future[ManyResult] = loop.create_future()
 
@@ -337,8 +356,12 @@ async def run_load(load: ManyLoad) -> ManyResult:
 
     loop.set_exception_handler(fail)
     running = asyncio.ensure_future(Run(load).run())
-    done, _ = await asyncio.wait({running, failed}, return_when=asyncio.FIRST_COMPLETED)
-    return done.pop().result()
+    await asyncio.wait({running, failed}, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        running.cancel()
+        await asyncio.wait({running})
+        return failed.result()
+    return await running
 
 
 if __name__ == "__main__":
