@@ -18,8 +18,8 @@ _SETTLE = 3
 
 def _settlements_become_final(batch: list[Any]) -> list[Any]:
     """1 -> 2. `[3, id, hold, postings, *rest]` becomes `[3, id, hold, postings, True, *rest]`."""
-    commands = [[*c[:4], True, *c[4:]] if c[0] == _SETTLE else c for c in batch[_COMMANDS]]
-    return [*batch[:_COMMANDS], commands]
+    commands = [[*c[:4], True, *c[4:]] if c[0] == _SETTLE and len(c) >= 4 else c for c in batch[_COMMANDS]]
+    return [*batch[:_COMMANDS], commands, *batch[_COMMANDS + 1 :]]
 
 
 UPCASTERS: dict[int, Callable[[list[Any]], list[Any]]] = {1: _settlements_become_final}
