@@ -137,7 +137,7 @@ def test_it_answers_as_the_model_does_in_long_journals(seed: int) -> None:
 def test_long_journals_reach_every_outcome() -> None:
     found: set[Outcome] = set()
     expired = 0
-    for seed in range(6):
+    for seed in range(40):
         state = State()
         for batch in Journalist(seed).journal(frames=60, commands=12):
             applied = apply(state, batch)
