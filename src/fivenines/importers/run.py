@@ -120,12 +120,15 @@ def run_import(
     report = Report(importer=importer, anchor=f"import:{importer}:{source.books}", summary=dict(source.summary()))
     before = books.position()
     books.create_assets(source.assets())
-    facts = _facts(report.anchor, source, books, now_ms)
+    facts, is_checking = _facts(report.anchor, source, books, now_ms)
     _open_accounts(source, books, progress)
     last: dict[str, Check] = {}
     for batch in source.batches(facts):
         if not report.expired:
-            report.expired = not _carry_out(batch, books, report, before)
+            _carry_out(batch, books, report, before)
+            is_checking |= report.new > 0
+            if is_checking:
+                _check(batch.checks, books, report)
             progress(Progress("transactions", report.rows, source.rows, batch.label))
         for check in batch.checks:
             _count(check, report)
@@ -135,9 +138,10 @@ def run_import(
     return report
 
 
-def _facts(anchor: str, source: Import, books: Books, now_ms: int) -> Facts:
-    """Read what the first run fixed; if this is the first one, fix it."""
+def _facts(anchor: str, source: Import, books: Books, now_ms: int) -> tuple[Facts, bool]:
+    """Read what the first run fixed; if this is the first one, fix it. Whether it is."""
     found = books.account(anchor)
+    is_first = found is None
     if found is None:
         decided = source.decide(books.balances(source.prior()))
         metadata = {"base_time_ms": now_ms, "notes": dict(decided)}
@@ -149,7 +153,7 @@ def _facts(anchor: str, source: Import, books: Books, now_ms: int) -> Facts:
     base_time_ms, notes = found.metadata.get("base_time_ms"), found.metadata.get("notes")
     if not isinstance(base_time_ms, int) or not isinstance(notes, dict):
         raise BooksDifferError(f"account {anchor} exists, but its metadata lacks base_time_ms or notes of an import")
-    return Facts(base_time_ms=base_time_ms, notes=notes)
+    return Facts(base_time_ms=base_time_ms, notes=notes), is_first and base_time_ms == now_ms
 
 
 def _open_accounts(source: Import, books: Books, progress: Callable[[Progress], None]) -> None:
@@ -171,13 +175,13 @@ def _accept_existing(account: NewAccount, books: Books) -> None:
         raise BooksDifferError(f"account {account.id} must be kept in {account.asset}, but is kept in {kept_in}")
 
 
-def _carry_out(batch: Batch, books: Books, report: Report, before: int) -> bool:
-    """Post a batch and check it; whether the ledger still knows ids as old as these."""
-    is_new = False
+def _carry_out(batch: Batch, books: Books, report: Report, before: int) -> None:
+    """Post a batch, or find that the ledger no longer knows ids as old as these."""
     for transactions in _chunks(iter(batch.transactions)):
         for transaction, result in zip(transactions, books.post(transactions), strict=True):
             if result.outcome == Outcome.id_expired.name:
-                return False
+                report.expired = True
+                return
             if result.outcome != Outcome.posted.name:
                 told = f"{transaction.reference} ({transaction.id}) of {batch.label}"
                 raise BooksDifferError(f"the ledger refused transaction {told}: {result.outcome}")
@@ -185,16 +189,19 @@ def _carry_out(batch: Batch, books: Books, report: Report, before: int) -> bool:
                 report.repeated += 1
             else:
                 report.new += 1
-                is_new = True
     report.rows += batch.rows
-    if is_new and batch.checks:
-        balances = books.balances([check.account for check in batch.checks])
-        report.checked += len(batch.checks)
-        for check in batch.checks:
-            if difference := _difference(check, balances.get(check.account), "after its batch"):
-                report.mismatched += 1
-                _tell(difference, report)
-    return True
+
+
+def _check(checks: Sequence[Check], books: Books, report: Report) -> None:
+    """Compare the balances that a batch states with those of the ledger."""
+    if not checks:
+        return
+    balances = books.balances([check.account for check in checks])
+    report.checked += len(checks)
+    for check in checks:
+        if difference := _difference(check, balances.get(check.account), "after its batch"):
+            report.mismatched += 1
+            _tell(difference, report)
 
 
 def _was_known(result: ItemResult, before: int) -> bool:

@@ -76,6 +76,18 @@ def test_importing_twice_changes_nothing(bank: Path) -> None:
     assert books.all_balances() == balances
 
 
+def test_rows_of_later_days_are_carried_out_by_the_next_import(bank: Path, tmp_path: Path) -> None:
+    header, *rows = (bank / "trans.csv").read_text().splitlines()
+    early = [row for row in rows if row.split(";")[2] < "230215"]
+    write(tmp_path / "trans_1.csv", *early, header=f"{header}\n")
+    books = LedgerBooks(now_ms=NOW_MS)
+    assert run(tmp_path, books).new == len(early)
+    write(tmp_path / "trans_2.csv", *rows[len(early) :], header=f"{header}\n")
+    report = run(tmp_path, books)
+    assert (report.repeated, report.new, report.mismatched) == (len(early), len(rows) - len(early), 0)
+    assert customers_of(books) == stated_balances(bank / "trans.csv")
+
+
 @pytest.mark.parametrize("cut_after", [0, 1, 7, 69])
 def test_an_interrupted_import_goes_on_and_ends_the_same(bank: Path, cut_after: int) -> None:
     whole = LedgerBooks(now_ms=NOW_MS)

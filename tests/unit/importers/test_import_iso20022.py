@@ -322,6 +322,14 @@ def test_a_document_may_stand_in_an_envelope_with_an_entity_that_xml_itself_has(
     assert importer.open(save(f'<env:message xmlns:env="x"><Header>a &lt; b</Header>{message}</env:message>')).rows == 1
 
 
+def test_a_message_within_supplementary_data_is_not_read(save: Save) -> None:
+    other = pain001(payment("1000"), payment("1000")).removeprefix('<?xml version="1.0"?>')
+    message = pain001(payment("1")).replace(
+        "</CdtTrfTxInf>", f"<SplmtryData><Envlp>{other}</Envlp></SplmtryData></CdtTrfTxInf>"
+    )
+    assert importer.open(save(message)).summary()["totals"] == {"EUR": "1.00"}
+
+
 def test_size_and_number_of_elements_are_bounded(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(pain001(*[payment("1")] * 100))
     monkeypatch.setattr(xml, "ELEMENTS_MAX", 500)

@@ -46,7 +46,7 @@ def test_what_is_shown_can_be_read_again() -> None:
 
 
 def test_currencies_have_the_scales_of_iso_4217() -> None:
-    samples = {"EUR": 2, "CHF": 2, "JPY": 0, "KWD": 3, "CLF": 4, "ISK": 0, "TND": 3, "CZK": 2}
+    samples = {"EUR": 2, "CHF": 2, "JPY": 0, "KWD": 3, "CLF": 4, "ISK": 0, "TND": 3, "CZK": 2, "LTL": 2}
     assert {code: CURRENCY_SCALES[code] for code in samples} == samples
     assert all(len(code) == 3 and code.isupper() for code in CURRENCY_SCALES)
     assert len(CURRENCY_SCALES) > 160

@@ -130,7 +130,7 @@ def read_document(path: Path) -> tuple[Node, str, int]:
         ImportRefusedError: it is no XML, or hostile, or holds no Document whose namespace names a message.
     """
     root = _parse(path)
-    documents = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Document"]
+    documents = list(_documents(root))
     if len(documents) != 1:
         reason = f"it must hold one Document, and holds {len(documents)}; the root is {_plain(root.tag)}"
         raise ImportRefusedError(path, where="file", field="Document", reason=reason)
@@ -141,6 +141,15 @@ def read_document(path: Path) -> tuple[Node, str, int]:
         reason = f"{found}, so neither its type nor its version are known"
         raise ImportRefusedError(path, where="/Document", reason=reason)
     return Node(documents[0], "/Document", namespace + brace, path), match["type"], int(match["version"])
+
+
+def _documents(element: Element) -> Iterator[Element]:
+    """The Documents that are in no other: supplementary data may hold whole messages, which are not ours to read."""
+    if _plain(element.tag) == "Document":
+        yield element
+    else:
+        for child in element:
+            yield from _documents(child)
 
 
 def _parse(path: Path) -> Element:
