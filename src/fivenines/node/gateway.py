@@ -121,7 +121,7 @@ class Gateway:
         try:
             parsed = parse(scope, body, is_msgpack, self._limits.array_items_max)
             is_async = b"respond-async" in prefer
-            receipt = await self._node.writer.submit(parsed.commands, durable_is_enough=is_async)
+            receipt = await self._node.writer.submit(parsed.commands, size_bytes=len(body), durable_is_enough=is_async)
         except InvalidRequestError as error:
             return problem(
                 error.status, "invalid_request", "The request is not valid.", detail=error.reason, field=error.field

@@ -47,6 +47,8 @@ class NodeSettings:
     with the load by itself. A journal across regions bears more."""
     frame_commands_max: int = 16_384
     """Commands in a frame; it bounds how long applying one keeps the event loop from its clients."""
+    frame_bytes_max: int = 4 * 1024 * 1024
+    """Bytes of request bodies in a frame; one request that is longer has a frame of its own."""
     snapshot_commands: int = 2_000_000
     """A snapshot is begun after so many commands: a start then replays these, in about three seconds."""
     snapshot_journal_bytes: int = 256 * 1024 * 1024

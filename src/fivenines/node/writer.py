@@ -43,11 +43,12 @@ class Receipt:
 
 
 class _Request:
-    __slots__ = ("applied", "commands", "durable")
+    __slots__ = ("applied", "commands", "durable", "size_bytes")
 
-    def __init__(self, commands: Sequence[Command], *, durable_is_enough: bool) -> None:
+    def __init__(self, commands: Sequence[Command], *, size_bytes: int, durable_is_enough: bool) -> None:
         future = asyncio.get_running_loop().create_future()
         self.commands = commands
+        self.size_bytes = size_bytes
         self.durable: asyncio.Future[Receipt] | None = future if durable_is_enough else None
         self.applied: asyncio.Future[Receipt] | None = None if durable_is_enough else future
 
@@ -64,6 +65,8 @@ class Writer:
     """The way from requests to the journal."""
 
     def __init__(self, journal: Journal, state: State, settings: NodeSettings, clock_us: Callable[[], int]) -> None:
+        # A request is never split, and a frame of one alone must fit: what a body says takes no more room in a frame.
+        assert settings.limits.body_bytes_max + settings.frame_bytes_max <= journal.payload_bytes_max
         self._journal = journal
         self._state = state
         self._settings = settings
@@ -94,11 +97,14 @@ class Writer:
         limits = self._settings.limits
         return len(self._queue) < limits.queue_requests_max and self._queued_commands < limits.queue_commands_max
 
-    async def submit(self, commands: Sequence[Command], *, durable_is_enough: bool = False) -> Receipt:
+    async def submit(
+        self, commands: Sequence[Command], *, size_bytes: int = 0, durable_is_enough: bool = False
+    ) -> Receipt:
         """Have `commands` decided, in order, in one frame, and return once they are applied.
 
         With `durable_is_enough` return as soon as they are durable; the receipt then has no outcomes. No command at all
         makes a barrier: when it returns, everything that was acknowledged anywhere before the call has been applied.
+        `size_bytes` is about what the commands take in a frame; the body that they came in is a good measure.
 
         Raises:
             OverloadedError: the queue is full.
@@ -106,7 +112,7 @@ class Writer:
         """
         if not self.has_room or self._closing:
             raise OverloadedError
-        request = _Request(commands, durable_is_enough=durable_is_enough)
+        request = _Request(commands, size_bytes=size_bytes, durable_is_enough=durable_is_enough)
         self._queue.append(request)
         self._queued_commands += len(commands)
         self._wake.set()
@@ -181,10 +187,14 @@ class Writer:
 
     def _take(self) -> list[_Request]:
         taken: list[_Request] = []
-        room = self._settings.frame_commands_max
-        while self._queue and (not taken or len(self._queue[0].commands) <= room):
-            request = self._queue.popleft()
+        room, room_bytes = self._settings.frame_commands_max, self._settings.frame_bytes_max
+        while self._queue:
+            request = self._queue[0]
             room -= len(request.commands)
+            room_bytes -= request.size_bytes
+            if taken and (room < 0 or room_bytes < 0):
+                break
+            self._queue.popleft()
             self._queued_commands -= len(request.commands)
             taken.append(request)
         return taken
