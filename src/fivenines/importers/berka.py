@@ -175,7 +175,7 @@ class BerkaImport:
         number, kind = rows.account[row], rows.kinds[rows.kind[row]]
         metadata: dict[str, Any] = {}
         if kind.k_symbol:
-            metadata["k_symbol"] = kind.k_symbol
+            metadata["k_symbol"] = kind.k_symbol[:64]
         if counterparty := rows.counterparties[rows.counterparty[row]]:
             metadata["counterparty_account"] = counterparty[:64]
         return NewTransaction(

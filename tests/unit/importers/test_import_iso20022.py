@@ -124,6 +124,7 @@ def test_amounts_have_the_scale_of_their_currency(save: Save, amount: str, curre
         (pain001(payment("1", currency="XTS")), "'XTS' is not a currency"),
         (pain001(payment("1", currency="")), "'' is not a currency"),
         (pain001(payment("-1")), "-1 is negative"),
+        (pain001(payment("9" * 17)), "more than the 18 digits"),
         (pain001(payment("1e3")), "'1e3' is not a decimal number"),
         (pain001(payment("NaN")), "'NaN' is not a decimal number"),
         (pain001(payment("1", creditor="DE/../1")), "is not an IBAN"),
@@ -337,6 +338,16 @@ def test_size_and_number_of_elements_are_bounded(save: Save, monkeypatch: pytest
     monkeypatch.undo()
     monkeypatch.setattr(xml, "BYTES_MAX", 1_000)
     assert "larger than 1000 bytes" in refusal(path).reason
+
+
+@pytest.mark.parametrize("unfinished", ['<a y="', "<a ", "<!-- ", "<?x "])
+def test_a_tag_without_an_end_is_given_up_early(save: Save, unfinished: str) -> None:
+    assert "is longer than 1048576 bytes" in refusal(save(f"<d>{unfinished}{'x' * 2_000_000}")).reason
+
+
+def test_a_long_text_is_no_long_tag(save: Save) -> None:
+    text = "x " * 1_000_000
+    assert importer.open(save(pain001(payment("1").replace("invoice 7", text)))).rows == 1
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ READABLE = ("pain.001", "camt.053", "camt.054")
 SUM_SCALE = 18
 """Control sums run over currencies of different scales: ISO 20022 gives them up to 17 decimals."""
 BOOKED = "BOOK"
+AMOUNT_MAX = 10**18 - 1
+"""Smallest units: amounts have at most 18 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,8 @@ def _money(node: Node) -> Money:
         raise node.refused("", f"{error}, {currency}") from error
     if amount < 0:
         raise node.refused("", f"{node.text} is negative")
+    if amount > AMOUNT_MAX:
+        raise node.refused("", f"{node.text} has more than the 18 digits that ISO 20022 allows")
     return Money(amount, currency)
 
 

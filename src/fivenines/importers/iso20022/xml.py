@@ -15,13 +15,16 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from fivenines.importers.port import ImportRefusedError
 
-__all__ = ["BYTES_MAX", "DEPTH_MAX", "ELEMENTS_MAX", "Node", "read_document"]
+__all__ = ["BYTES_MAX", "DEPTH_MAX", "ELEMENTS_MAX", "TAG_BYTES_MAX", "Node", "read_document"]
 
 BYTES_MAX = 64 * 1024 * 1024
 DEPTH_MAX = 64
 """The deepest path of these messages has about twenty elements."""
 ELEMENTS_MAX = 1_000_000
 """Some 30,000 payments; at a few hundred bytes an element, what a machine can well hold."""
+
+TAG_BYTES_MAX = 1024 * 1024
+"""The longest tag or comment. The parser starts over with each chunk of an unfinished one: time would be squared."""
 
 _CHUNK_BYTES = 64 * 1024
 _NAMESPACE = re.compile(
@@ -161,6 +164,9 @@ def _parse(path: Path) -> Element:
             while size <= BYTES_MAX and (chunk := file.read(_CHUNK_BYTES)):
                 size += len(chunk)
                 parser.feed(chunk)
+                if size - parser.parser.CurrentByteIndex > TAG_BYTES_MAX:
+                    reason = f"a tag, a comment or the like is longer than {TAG_BYTES_MAX} bytes"
+                    raise ImportRefusedError(path, where=f"byte {size}", reason=reason)
         if size > BYTES_MAX:
             raise ImportRefusedError(path, where=f"byte {size}", reason=f"it is larger than {BYTES_MAX} bytes")
         root: Element = parser.close()
