@@ -30,6 +30,8 @@ class Limits:
     try_timeout_s: float = 6.0
     """How long one try may wait for its answer. More than the 5 s for which a node lets a read wait for `at_least`. It
     doubles with each try that timed out, so that a slow ledger is not asked ever more often."""
+    try_timeout_s_min: float = 0.1
+    """With less time left than this no further try is begun: it might end in doubt where now is certainty."""
     connect_timeout_s: float = 1.0
     """How long one try may wait for a connection: two lost packets."""
     backoff_s_min: float = 0.05
@@ -141,12 +143,13 @@ def call(session: Session, request: Request, read: Reader[T]) -> Call[T]:
         LedgerError: the server's final word.
     """
     limits, servers, clock = session.limits, session.servers, session.clock
-    deadline = clock() + session.deadline_s
+    now = clock()
+    deadline = now + session.deadline_s
+    latest = deadline - limits.try_timeout_s_min
     not_before: dict[str, float] = {}
     tries = timeouts = cuts = waits = 0
     maybe_done = False
     while True:
-        now = clock()
         url = servers.pick(now)
         timeout_s = min(limits.try_timeout_s * 2 ** min(timeouts, 30), deadline - now)
         came = yield Try(url, request, timeout_s, min(limits.connect_timeout_s, timeout_s))
@@ -154,9 +157,10 @@ def call(session: Session, request: Request, read: Reader[T]) -> Call[T]:
         tries += 1
         if isinstance(came, Reply) and came.position is not None:
             session.saw(came.position)
+            if came.status < 429:  # also a refusal: that it is one is the answer of a server that works
+                servers.worked(url)
         verdict = judge(request, came, read)
         if isinstance(verdict, Answer):
-            servers.worked(url)
             return verdict.value
 
         now = clock()
@@ -174,12 +178,14 @@ def call(session: Session, request: Request, read: Reader[T]) -> Call[T]:
                 bound = min(limits.backoff_s_max, limits.backoff_s_min * 2 ** min(waits, 30))
                 waits += 1
                 wait_s = max(0.0, not_before[next_url] - now) + session.random() * bound
-        if verdict.is_final or now + wait_s >= deadline:
-            raise _gave_up(request, verdict, tries=tries, maybe_done=maybe_done)
+        error = _gave_up(request, verdict, tries=tries, maybe_done=maybe_done)
+        if verdict.is_final or now + wait_s >= latest:
+            raise error
         if wait_s > 0:
             yield Sleep(wait_s)
-            if clock() >= deadline:
-                raise _gave_up(request, verdict, tries=tries, maybe_done=maybe_done)
+            now = clock()
+            if now >= latest:
+                raise error
 
 
 def _gave_up(request: Request, last: NoAnswer, *, tries: int, maybe_done: bool) -> NotDoneError | MaybeDoneError:

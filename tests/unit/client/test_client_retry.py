@@ -169,6 +169,19 @@ def test_each_try_that_timed_out_gives_the_next_one_twice_the_time() -> None:
     assert [step.timeout_s for step in drive.tries] == [4, 8, 16, 2]
 
 
+def test_no_try_is_begun_that_could_only_end_in_doubt() -> None:
+    drive = Drive([OVERLOADED], deadline_s=2.05, chance=0, limits=Limits(try_timeout_s_min=0.1))
+    with pytest.raises(NotDoneError):
+        post(drive)
+    assert drive.tried_at == [drive.began, drive.began + 1]
+
+
+def test_a_short_deadline_still_gets_one_try() -> None:
+    drive = Drive([POSTED], deadline_s=0.01)
+    post(drive)
+    assert [step.timeout_s for step in drive.tries] == [pytest.approx(0.01)]
+
+
 @pytest.mark.parametrize(
     ("script", "kind"),
     [
