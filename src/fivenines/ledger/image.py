@@ -230,6 +230,8 @@ _WIDE_COLUMNS = range(_ACCOUNT_COLUMNS.index("debits"), _ACCOUNT_COLUMNS.index("
 
 def _restore_holds(state: State, holds: _Holds) -> None:
     for id, expires_us, postings in holds:
+        if id in state.holds:
+            raise ImageError(f"hold {id.hex()} is there twice")
         hold = state.holds[id] = OpenHold(id, {}, expires_us)
         for source, destination, wire in postings:
             remaining = _from_wire(wire)
