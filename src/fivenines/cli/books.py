@@ -129,11 +129,11 @@ def import_(
     with telling_errors():
         try:
             found = importers.find(importer)
+            sources = [(path, found.open(path)) for path in paths]  # all of them, before anything is sent
             with Ledger(*url.split(","), deadline_s=_FIRST_ANSWER_S_MAX) as ledger:
                 ledger.platform()  # so that a ledger that is not there is noticed at once
             with Ledger(*url.split(",")) as ledger:
-                for path in paths:
-                    source = found.open(path)
+                for path, source in sources:
                     with _bar(path.name, quiet=json) as advance:
                         report = importers.run_import(
                             importer,
@@ -176,6 +176,7 @@ def _show(path: Path, report: "importers.Report") -> None:
         (report.contradictory, "account-days contradictory in the source"),
         (report.checked + report.compared_last, "balances compared with the ledger's"),
         (report.mismatched, "[red]not equal[/]" if report.mismatched else "not equal"),
+        *([(report.moved_since, "accounts moved since by something else")] if report.moved_since else []),
     ]
     for count, what in rows:
         table.add_row(f"{count:,}", what)
@@ -187,7 +188,8 @@ def _show(path: Path, report: "importers.Report") -> None:
     if len(report.contradictions) > _SHOWN_MAX:
         out.print(f"... and {len(report.contradictions) - _SHOWN_MAX:,} more; --json lists them all")
     for line in report.mismatches:
-        out.print(f"[red]not equal:[/] {line}", soft_wrap=True)
+        label = "[red]not equal:[/]" if report.mismatched else "[yellow]moved since:[/]"
+        out.print(f"{label} {line}", soft_wrap=True)
 
 
 _GENERATE_EXAMPLES = """

@@ -1,0 +1,205 @@
+"""The command line as a user types it: each command in a process of its own, against a real server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.serving import Api, Server, run_server
+
+
+def run(*arguments: str | Path, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `fivenines` and check its exit status. The width is fixed so that output wraps the same everywhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fivenines", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | environment,
+    )
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def run_json(*arguments: str | Path) -> Any:
+    """Run with --json: stdout is one JSON object and nothing else."""
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+COMMANDS = (
+    ("serve",),
+    ("import",),
+    ("generate",),
+    ("generate", "bank"),
+    ("balance",),
+    ("journal",),
+    ("journal", "verify"),
+    ("journal", "show"),
+    ("snapshot",),
+    ("bench",),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
+    shown = run(*command, "--help").stdout
+    assert "Usage:" in shown
+    if command not in {("generate",), ("journal",)}:
+        assert "Examples" in shown
+        assert f"fivenines {' '.join(command)}" in shown
+
+
+def test_every_command_is_listed() -> None:
+    shown = run("--help").stdout
+    assert all(command[0] in shown for command in COMMANDS)
+
+
+def test_wrong_usage_is_exit_status_2() -> None:
+    assert "No such command" in run("blance", status=2).stderr
+    assert "--port" in run("serve", "--port", "70000", status=2).stderr
+
+
+def test_optimized_python_is_refused() -> None:
+    """Assertions are what stops a replica that has gone wrong."""
+    assert "-O" in run("--version", status=1, PYTHONOPTIMIZE="1").stderr
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated bank of a few hundred transactions."""
+    directory = tmp_path_factory.mktemp("bank")
+    made = run_json("generate", "bank", "--customers", "20", "--days", "70", "--seed", "5", "--to", directory)
+    assert made["transactions"] > 300
+    return directory
+
+
+def test_a_generated_bank_is_imported_once_and_its_balances_agree(bank: Path, tmp_path: Path) -> None:
+    """The whole way of a newcomer: generate, serve, import twice, look, verify, snapshot."""
+    with run_server(tmp_path / "data") as api:
+        url = api.server.url
+        first = run_json("import", "berka", bank, "--url", url)
+        assert (first["is_good"], first["mismatched"], first["contradictory"]) == (True, 0, 0)
+        assert first["new"] == first["rows"] > 300
+
+        balances = run_json("balance", "--url", url)
+        assert balances["sums"] == {"CZK/2": "0"}
+        again = run_json("import", "berka", bank, "--url", url)
+        assert (again["new"], again["repeated"]) == (0, first["new"])
+        assert run_json("balance", "--url", url)["accounts"] == balances["accounts"]
+
+        shown = run("balance", "berka:account:1", "berka:cash", "--url", url).stdout
+        assert "berka:account:1" in shown
+        by_id = {account["id"]: account for account in balances["accounts"]}
+        assert _money(by_id["berka:cash"]["balance"]) in shown
+        assert "as it must" in run("balance", "--url", url).stdout
+        assert api.server.stop() == 0
+
+    verdict = run_json("journal", "verify", "--data", tmp_path / "data")
+    assert (verdict["is_sound"], verdict["damage"], verdict["tail"]) == (True, None, None)
+    frames = [
+        json.loads(line) for line in run("journal", "show", "--data", tmp_path / "data", "--json").stdout.splitlines()
+    ]
+    assert [frame["position"] for frame in frames] == list(range(1, verdict["last"] + 1))
+    assert frames[-1]["digest"] == verdict["last_digest"]
+    posted = [c for frame in frames for c in frame["commands"] if c["command"] in {"Post", "PostOne"}]
+    assert len({command["id"] for command in posted}) == first["new"]
+
+    state = run_json("snapshot", "--data", tmp_path / "data")
+    assert state["position"] == verdict["last"]
+    assert run_json("snapshot", "--data", tmp_path / "data")["digest"] == state["digest"]
+
+
+def _money(minor: str) -> str:
+    sign, digits = ("-" if minor.startswith("-") else ""), minor.lstrip("-").rjust(3, "0")
+    return f"{sign}{int(digits[:-2]):,}.{digits[-2:]}"
+
+
+def test_journal_show_prints_what_a_frame_carries(api: Api, tmp_path: Path) -> None:
+    with run_server(tmp_path / "data") as served:
+        alice, bob = served.account(prefix="alice"), served.account(prefix="bob")
+        position = served.move(alice, bob, 1250, reference="invoice 7").json()["position"]
+        data = served.server.directory
+        shown = run("journal", "show", "--data", data, "--from", str(position), "--to", str(position)).stdout
+    assert f"{alice} -> {bob}: 1250" in shown
+    assert "invoice 7" in shown
+    assert len(shown.splitlines()) == 2
+
+
+def test_what_is_wrong_is_one_line_and_a_hint(tmp_path: Path, bank: Path) -> None:
+    for arguments, reason in (
+        (("journal", "verify", "--data", tmp_path), "there is no journal in"),
+        (("journal", "show", "--data", tmp_path), "there is no journal in"),
+        (("snapshot", "--data", tmp_path), "there is no journal in"),
+        (("import", "berka", tmp_path / "absent", "--url", "http://127.0.0.1:9"), "absent"),
+        (("import", "mt940", bank), "there is no importer 'mt940'"),
+        (("generate", "bank", "--to", "/proc/nowhere"), "nowhere"),
+    ):
+        error = run(*arguments, status=1).stderr
+        assert reason in error
+        assert error.startswith("error: ")
+
+
+def test_a_ledger_that_is_not_there_is_said_at_once_with_the_command_that_starts_one() -> None:
+    error = run("balance", "--url", "http://127.0.0.1:9", status=1).stderr
+    assert "127.0.0.1:9" in error
+    assert "fivenines serve" in error
+
+
+def test_an_account_that_is_not_there_is_named(api: Api) -> None:
+    known = api.account()
+    assert "nobody" in run("balance", known, "nobody", "--url", api.server.url, status=1).stderr
+
+
+def test_a_second_server_on_the_same_folder_is_refused_and_told_the_first_ones_pid(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as first:
+        error = run("serve", "--data", tmp_path / "data", "--port", "0", status=1).stderr
+        assert str(first.process.pid) in error
+        assert "another --data" in error
+        error = run("snapshot", "--data", tmp_path / "data", status=1).stderr
+        assert "by itself" in error
+
+
+def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as first:
+        error = run("serve", "--data", tmp_path / "other", "--port", str(first.port), status=1).stderr
+    assert str(first.port) in error
+    assert "--port" in error
+
+
+def test_a_damaged_journal_is_refused_and_verify_names_the_same_place(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with run_server(data) as served:
+        alice, bob = served.account(), served.account()
+        for amount in range(1, 20):
+            served.move(alice, bob, amount)
+        assert served.server.stop() == 0
+    (journal,) = data.glob("journal-*.log")
+    content = bytearray(journal.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    journal.write_bytes(content)
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+
+    damage = json.loads(run("journal", "verify", "--data", data, "--json", status=1).stdout)["damage"]
+    assert damage["file"] == str(journal)
+    assert "damaged" in run("journal", "verify", "--data", data, status=1).stdout
+    error = run("serve", "--data", data, "--port", "0", status=1).stderr.replace("\n", " ")
+    assert journal.name in error
+    assert str(damage["offset"]) in error.replace(",", "")
+    assert str(damage["position"]) in error
+    after = {path.name: path.read_bytes() for path in data.iterdir()}
+    assert {name: content for name, content in after.items() if name != "journal.lock"} == {
+        name: content for name, content in before.items() if name != "journal.lock"
+    }
+
+
+def test_bench_measures_a_ledger_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+    figures = run_json("bench", "--on", tmp_path, "--seconds", "0.3")
+    assert len(figures) == 3
+    assert all(figure["per_s"] > 0 and figure["p50_ms"] <= figure["p99_ms"] for figure in figures.values())
+    assert list(tmp_path.iterdir()) == []
