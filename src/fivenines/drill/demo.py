@@ -1,0 +1,288 @@
+"""`make demo`: replay a bank's books into a ledger, kill it on the way, and prove that nothing was lost.
+
+1. Take the books: real ones in Berka's format (`BOOKS=dir`), or a believable bank made from a seed.
+2. Start a ledger, fresh, as a process of its own, and replay the books over HTTP through the client library. The
+   importer compares the ledger's balances with the data's own after each account-day.
+3. At a third and at two thirds, SIGKILL the ledger while requests are under way, and start it again. Nobody tells the
+   client: it retries by itself.
+4. Stop the ledger cleanly, read its journal from disk, start it once more, and ask it everything from outside.
+5. Judge (`checker`), tell (`report`), and exit with 1 if anything at all is wrong.
+
+SIGKILL ends a process, not a machine: what the operating system had been given is still there. That the ledger waits
+for the disk before it answers is what the tests of the journal show.
+
+Everything is below `build/`: `demo/` (the data, removed when all is well), `demo.json`, `demo.svg`.
+"""
+
+import asyncio
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import msgspec
+import typer
+import uvloop
+from rich.console import Console
+
+from fivenines.drill.checker import Evidence, judge
+from fivenines.drill.disk import read_disk
+from fivenines.drill.live import Live
+from fivenines.drill.replay import Replay, replay
+from fivenines.drill.report import Result, picture, print_report, to_json
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from fivenines.drill.witness import Witness
+from fivenines.importers import Facts, Import, ImportingError, find
+from fivenines.importers.bank import generate_bank
+from fivenines.journal import JournalError
+from fivenines.journal.verify import verify
+
+__all__ = ["Demo", "main", "run_demo"]
+
+TRANSACTIONS = 100_000
+_ROWS_PER_CUSTOMER_DAY = 0.2867  # of a generated bank
+_IMPORTER = "berka"
+_CUSTOMER_PREFIX = "berka:account:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """What to do."""
+
+    books: Path | None
+    """A folder of books in Berka's format; None to make a bank."""
+    transactions: int
+    """About how many transactions a bank that is made shall have."""
+    kills: int
+    seed: int
+    out: Path
+    """The folder for results and, below `demo/`, for data."""
+    keep: bool
+    """Whether the data is kept when all is well."""
+
+
+class DemoFailedError(Exception):
+    """The demo could not be carried out; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What the data states, by itself."""
+
+    transactions: int
+    last: dict[str, int]
+    by_date: dict[tuple[str, str], int]
+
+
+async def run_demo(demo: Demo, live: Live) -> Result:
+    """Carry out a demo from start to end.
+
+    Raises:
+        DemoFailedError: it could not be carried out.
+    """
+    began = time.monotonic()
+    folder = demo.out / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        source, name = _books(demo, folder, live)
+        stated = _stated(source)
+        every = str(
+            max(1_000, stated.transactions // (demo.kills + 2))
+        )  # so that a restart has a snapshot to start from
+        process = LedgerProcess(folder / "ledger", log=folder / "ledger.log", options=("--snapshot-every", every))
+        try:
+            ready = await process.start()
+            live.say(f"the ledger serves {ready.url}, process {process.pid}")
+            done = await _replay(demo, source, process, ready.url, stated, live)
+            return await _check(demo, name, stated, done, process, folder, live, began)
+        finally:
+            await process.discard()
+    except (LedgerFailedError, ImportingError, JournalError, httpx.HTTPError, OSError, ValueError) as error:
+        raise DemoFailedError(str(error)) from error
+
+
+async def _replay(demo: Demo, source: Import, process: LedgerProcess, url: str, stated: _Stated, live: Live) -> Replay:
+    with live.replaying(stated.transactions):
+        return await replay(
+            source,
+            process,
+            url=url,
+            importer=_IMPORTER,
+            is_customer=_is_customer,
+            kill_at=[stated.transactions * part // (demo.kills + 1) for part in range(1, demo.kills + 1)],
+            patience=max(1, stated.transactions // 50),
+            now_ms=time.time_ns() // 1_000_000,
+            progress=live.advance,
+            told=live.say,
+        )
+
+
+async def _check(
+    demo: Demo,
+    name: str,
+    stated: _Stated,
+    done: Replay,
+    process: LedgerProcess,
+    folder: Path,
+    live: Live,
+    began: float,
+) -> Result:
+    """Stop the ledger, look at its disk, start it again, and ask it everything."""
+    checking = time.monotonic()
+    live.say("replayed; stopping the ledger cleanly, and reading its journal from disk")
+    await process.stop()
+    verdict = verify(folder / "ledger")
+    disk = read_disk(folder / "ledger")
+    ready = await process.start()
+    live.say(f"started once more at position {ready.position:,}; asking it everything, and sending everything again")
+    troubles = []
+    if ready.position < disk.position:
+        troubles.append(f"the ledger started at position {ready.position}, the journal ends at {disk.position}")
+    with Witness(ready.url) as witness:
+        accounts, wrong = witness.accounts()
+        decisions = witness.decisions(disk.position)
+        sent_again = witness.send_again(done.record.answered)
+        accounts_after, _ = witness.accounts()
+    await process.stop()
+    findings = judge(
+        Evidence(
+            answers=done.record.answers,
+            changed=done.record.changed,
+            disk=disk,
+            accounts=accounts,
+            wrong_in_themselves=wrong,
+            decisions=decisions,
+            sent_again=sent_again,
+            accounts_after=accounts_after,
+            stated=stated.last,
+            stated_by_date=stated.by_date,
+            was_replayed=done.report is not None,
+        )
+    )
+    ended = time.monotonic()
+    return Result(
+        books=name,
+        transactions=stated.transactions,
+        kills_planned=demo.kills,
+        replay=done,
+        findings=findings,
+        journal_is_sound=verdict.is_sound and verdict.tail is None,
+        troubles=troubles,
+        check_s=ended - checking,
+        total_s=ended - began,
+    )
+
+
+def _books(demo: Demo, folder: Path, live: Live) -> tuple[Import, str]:
+    """Open the books, or make some, and say what they are."""
+    if demo.books is not None:
+        live.say(f"reading the books in {demo.books}")
+        source = find(_IMPORTER).open(demo.books)
+        what = "Books of a real bank"
+    else:
+        customers, days = bank_size(demo.transactions)
+        live.say(f"making a bank of {customers:,} customers and {days} days from seed {demo.seed}")
+        generate_bank(folder / "books", customers=customers, days=days, seed=demo.seed)
+        source = find(_IMPORTER).open(folder / "books")
+        what = f"A generated bank (seed {demo.seed})"
+    summary = source.summary()
+    if not source.rows:
+        raise DemoFailedError("the books hold no transaction")
+    years = f"{str(summary['first_date'])[:4]}-{str(summary['last_date'])[:4]}"
+    accounts = f"{summary['accounts']:,} accounts"
+    return source, f"{what}, {accounts}, {years if demo.books else str(summary['first_date'])[:4]}"
+
+
+def _is_customer(account: str) -> bool:
+    return account.startswith(_CUSTOMER_PREFIX)
+
+
+def bank_size(transactions: int) -> tuple[int, int]:
+    """Choose customers and days for a bank of about so many transactions: a year, or less for a small one."""
+    days = max(10, min(365, math.isqrt(transactions) * 6 // 5))
+    return max(1, round(transactions / (days * _ROWS_PER_CUSTOMER_DAY))), days
+
+
+def _stated(source: Import) -> _Stated:
+    """Work out what the data states, apart from any ledger."""
+    found = _Stated(0, {}, {})
+    count = 0
+    for batch in source.batches(Facts(base_time_ms=0, notes={})):
+        count += len(batch.transactions)
+        for check in batch.checks:
+            found.last[check.account] = check.balance
+            found.by_date[check.account, batch.label] = check.balance
+    return _Stated(count, found.last, found.by_date)
+
+
+def main(
+    books: Annotated[
+        Path | None,
+        typer.Option(help="A folder of books in Berka's format; without it a bank is made.", envvar="BOOKS"),
+    ] = None,
+    transactions: Annotated[
+        int, typer.Option(help="About how many transactions a made bank has.", min=100)
+    ] = TRANSACTIONS,
+    kills: Annotated[int, typer.Option(help="How often the ledger is killed on the way.", min=0, max=50)] = 2,
+    seed: Annotated[int, typer.Option(help="What a made bank is made from.")] = 1,
+    out: Annotated[Path, typer.Option(help="The folder for demo.json, demo.svg and the data.")] = Path("build"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the ledger's data and log in OUT/demo.")] = False,
+) -> None:
+    """Replay a bank's books into a ledger over HTTP, kill it on the way, and prove that nothing was lost.
+
+    Exits with 1 if anything is wrong.
+    """
+    console = Console(highlight=False)
+    demo = Demo(books=books, transactions=transactions, kills=kills, seed=seed, out=out, keep=keep)
+    live = Live(console)
+    for name in ("demo.json", "demo.svg"):  # what an earlier run found is no answer to this one
+        (out / name).unlink(missing_ok=True)
+    try:
+        result = uvloop.run(_until_told_to_stop(demo, live))
+    except DemoFailedError as error:
+        console.print(f"the demo failed: {error}", style="bold red", markup=False)
+        raise typer.Exit(1) from error
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("stopped; the ledger has been stopped too", style="yellow")
+        raise typer.Exit(130) from None
+    (out / "demo.json").write_bytes(msgspec.json.format(msgspec.json.encode(to_json(result)), indent=2) + b"\n")
+    (out / "demo.svg").write_text(picture(result), encoding="utf-8")
+    print_report(result, console)
+    _tidy(out / "demo", result, console, keep=keep)
+    raise typer.Exit(0 if result.is_good else 1)
+
+
+async def _until_told_to_stop(demo: Demo, live: Live) -> Result:
+    """Run the demo so that SIGTERM ends it as Ctrl-C does: in order, with no process left."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run_demo(demo, live)
+
+
+def _tidy(folder: Path, result: Result, console: Console, *, keep: bool) -> None:
+    if result.is_good and not keep:
+        shutil.rmtree(folder)
+    else:
+        console.print(f"the ledger's data and log are in {folder}")
+    console.print(f"{folder.with_name('demo.json')}  {folder.with_name('demo.svg')}", style="dim")
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, and carry out."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app(args=list(arguments) if arguments is not None else None, prog_name="python -m fivenines.drill.demo")
+
+
+if __name__ == "__main__":
+    if sys.flags.optimize:
+        sys.exit("the demo refuses to run under python -O or PYTHONOPTIMIZE: assertions are part of it")
+    run()
