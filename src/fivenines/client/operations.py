@@ -429,20 +429,24 @@ class Operations:
         read: Reader[list[Result]],
     ) -> Call[list[Result]]:
         """Send an array in parts, one after another, so that the order is kept."""
+        session = self.session
+        longest = session.batch_max
         results: list[Result] = []
         while len(results) < len(items):
             begin = len(results)
-            part = items[begin : begin + self.session.batch_max]
+            part = items[begin : begin + longest]
             body, media_type = encode(part)
-            request = Request(
-                method="POST", path=where, body=body, media_type=media_type, ids=[id_of(item) for item in part]
-            )
+            if len(body) > session.limits.body_bytes_max and len(part) > 1:
+                longest = len(part) // 2
+                continue
+            ids = [id_of(item) for item in part]
+            request = Request(method="POST", path=where, body=body, media_type=media_type, ids=ids)
             try:
-                results += yield from call(self.session, request, _counted(read, len(part)))
+                results += yield from call(session, request, _counted(read, len(part)))
             except LedgerError as error:
                 if isinstance(error, InvalidRequestError) and error.status == 413 and len(part) > 1:
                     # Too long for this server, which did nothing of it: halve, and remember.
-                    self.session.batch_max = len(part) // 2
+                    session.batch_max = longest = len(part) // 2
                     continue
                 raise _placed(error, begin, results) from None
         return results

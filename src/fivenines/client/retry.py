@@ -42,6 +42,8 @@ class Limits:
     """How long a server that failed is left alone while there is another."""
     batch_max: int = 8_000
     """Commands in one request; longer arrays are sent in several. A node takes 10,000."""
+    body_bytes_max: int = 8 * 1024 * 1024
+    """Bytes in one request with several commands, as a node takes: a longer array is sent in several."""
     page: int = 1_000
     """Items in one page of a listing."""
     connections_max: int = 100

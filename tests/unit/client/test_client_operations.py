@@ -197,6 +197,15 @@ def test_an_array_that_is_too_long_for_the_server_is_halved_until_it_fits() -> N
     assert [len(decoded(step)) for step in drive.tries[7:]] == [2, 2, 2, 2, 2]
 
 
+def test_an_array_of_too_many_bytes_is_halved_before_it_is_sent() -> None:
+    drive = Drive(accept, limits=Limits(body_bytes_max=2_000))
+    items = [NewTransaction(id=id, postings=POSTINGS, reference="r" * 200) for id in new_ids(12)]
+    assert [result.id for result in drive.run(drive.operations.submit(items))] == [item.id for item in items]
+    assert [len(decoded(step)) for step in drive.tries] == [6, 6]
+    drive.run(drive.operations.submit([NewTransaction(postings=POSTINGS, reference="r" * 9_000)]))
+    assert [len(decoded(step)) for step in drive.tries] == [6, 6, 1]
+
+
 def test_one_item_that_is_too_long_is_an_error() -> None:
     drive = Drive([problem(413, detail="too large")])
     with pytest.raises(InvalidRequestError, match="too large"):
