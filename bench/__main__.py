@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.catalogue import BENCHMARKS, FIGURES, RATIOS
@@ -46,9 +47,9 @@ def main(
         chosen = select(BENCHMARKS, only or [])
         with work_folder(BUILD) as work:
             machine = describe_machine(work)
-            measured = measure_all(chosen, runs=1 if quick else runs, quick=quick, work=work)
+            measured, failures = measure_all(chosen, runs=1 if quick else runs, quick=quick, work=work)
     except BenchError as error:
-        console.print(f"[red]{error}[/]", highlight=False)
+        console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         raise typer.Exit(1) from error
     measured |= ratios_of(RATIOS, measured)
     write_json(output, machine, measured)
@@ -56,10 +57,18 @@ def main(
         sys.stdout.buffer.write(output.read_bytes())
     else:
         print_table(console, machine, FIGURES, measured)
+    for failure in failures:
+        console.print(f"[red]{escape(failure)}[/]", highlight=False)
+    if failures:
+        raise typer.Exit(1)
 
 
-def measure_all(chosen: list[Benchmark], *, runs: int, quick: bool, work: Path) -> dict[str, Summary]:
-    """Measure one benchmark after another, with progress on standard error."""
+def measure_all(chosen: list[Benchmark], *, runs: int, quick: bool, work: Path) -> tuple[dict[str, Summary], list[str]]:
+    """Measure one benchmark after another, with progress on standard error; return figures and failures.
+
+    A benchmark that fails gives no figures and leaves those of the others alone.
+    """
+    failures: list[str] = []
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -72,15 +81,18 @@ def measure_all(chosen: list[Benchmark], *, runs: int, quick: bool, work: Path) 
         task = progress.add_task("", total=sum(runs_of(benchmark, runs) for benchmark in chosen))
         for benchmark in chosen:
             progress.update(task, description=benchmark.name)
-            measured |= measure(
-                benchmark,
-                runs=runs,
-                work=work,
-                seconds=SECONDS_QUICK if quick else SECONDS,
-                quick=quick,
-                on_run=lambda: progress.advance(task),
-            )
-    return measured
+            try:
+                measured |= measure(
+                    benchmark,
+                    runs=runs,
+                    work=work,
+                    seconds=SECONDS_QUICK if quick else SECONDS,
+                    quick=quick,
+                    on_run=lambda: progress.advance(task),
+                )
+            except BenchError as error:
+                failures.append(f"{benchmark.name}: {error}")
+    return measured, failures
 
 
 def leave(_signal: int, _frame: FrameType | None) -> None:

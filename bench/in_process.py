@@ -11,6 +11,7 @@ import msgspec
 
 from bench.harness import Benchmark, Figure, Run, Setting
 from bench.processes import BenchError
+from bench.workload import BATCH_SIZE
 
 __all__ = ["EMBEDDED"]
 
@@ -30,7 +31,7 @@ def run_task(task: str, folder: Path, count: int) -> Mapping[str, float]:
 @contextmanager
 def prepare(task: str, made_by: str | None, count: int, setting: Setting) -> Iterator[Run]:
     """Make what the task needs once, and give each run a folder of its own where it writes itself."""
-    count = setting.scaled(count)
+    count = setting.scaled(count) // BATCH_SIZE * BATCH_SIZE
     if made_by is not None:
         run_task(made_by, setting.work, count)
     number = 0

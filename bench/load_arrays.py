@@ -43,15 +43,18 @@ class ArrayLoad(msgspec.Struct, frozen=True):
     rows: int
     connections: int
     seconds: float
+    """Of measuring."""
     accounts: int
     salt: int
     """0 to 4,095, other than that of any load before: ids of two loads then never meet."""
+    warm_up_s: float = 1.0
+    """What goes before, in which the load becomes steady."""
     honour_retry_after: bool = True
     """Whether a refused connection waits as long as it is told to; if not, it tries again at once."""
 
 
 class ArrayResult(msgspec.Struct, frozen=True):
-    """What came of it."""
+    """What came of it. Arrays that are answered before or after the time of measuring are judged, but not counted."""
 
     posted: int
     seconds: float
@@ -60,7 +63,7 @@ class ArrayResult(msgspec.Struct, frozen=True):
     refused: int
     """Arrays answered 429 or 503."""
     broken: int
-    """Arrays whose connection broke before the answer."""
+    """Arrays whose connection broke before the answer, at any time."""
     p50_ms: float
     """Latency of accepted arrays."""
     p99_ms: float
@@ -81,7 +84,6 @@ class Tally:
     refused: int = 0
     broken: int = 0
     latencies_s: list[float] = field(default_factory=list)
-    ended: float = 0.0
     error: str | None = None
 
 
@@ -112,7 +114,8 @@ class Connection(threading.Thread):
         load, tally = self._load, self.tally
         headers = {"Content-Type": FORMATS[load.format].content_type}
         self._start.wait()
-        deadline = time.perf_counter() + load.seconds
+        counted_from = time.perf_counter() + load.warm_up_s
+        deadline = counted_from + load.seconds
         for template in itertools.cycle(self._templates):
             began = time.perf_counter()
             if began >= deadline:
@@ -126,16 +129,17 @@ class Connection(threading.Thread):
                 connection.close()
                 tally.broken += 1
                 continue
-            tally.ended = time.perf_counter()
+            ended = time.perf_counter()
             if response.status in {429, 503}:
-                tally.refused += 1
+                tally.refused += counted_from <= ended <= deadline
                 if load.honour_retry_after:
-                    time.sleep(min(float(response.headers["Retry-After"]), max(0.0, deadline - tally.ended)))
+                    time.sleep(min(float(response.headers["Retry-After"]), max(0.0, deadline - ended)))
                 continue
             if response.status != 200 or answer.count(b"posted") != load.rows:
                 raise LoadError(f"status {response.status}: {answer[:500]!r}")
-            tally.latencies_s.append(tally.ended - began)
-            tally.posted += load.rows
+            if counted_from <= ended <= deadline:
+                tally.latencies_s.append(ended - began)
+                tally.posted += load.rows
 
 
 def run(load: ArrayLoad) -> ArrayResult:
@@ -145,7 +149,7 @@ def run(load: ArrayLoad) -> ArrayResult:
     for connection in connections:
         connection.start()
     start.wait()
-    began, cpu_before = time.perf_counter(), os.times()
+    cpu_before = os.times()
     for connection in connections:
         connection.join()
     cpu_after = os.times()
@@ -155,8 +159,7 @@ def run(load: ArrayLoad) -> ArrayResult:
     latencies_s = sorted(itertools.chain.from_iterable(tally.latencies_s for tally in tallies))
     return ArrayResult(
         posted=sum(tally.posted for tally in tallies),
-        # Arrays that were sent before the end are waited for, and counted with their time.
-        seconds=max(tally.ended for tally in tallies) - began,
+        seconds=load.seconds,
         accepted=len(latencies_s),
         refused=sum(tally.refused for tally in tallies),
         broken=sum(tally.broken for tally in tallies),

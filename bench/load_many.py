@@ -240,8 +240,6 @@ class Open:
     def __init__(self, run: "Run") -> None:
         self._run = run
         self._free: list[Client] = []
-        self._began = time.perf_counter()
-        self._due = 0
 
     def on_free(self, client: Client) -> None:
         """Wait for a request."""
@@ -253,17 +251,17 @@ class Open:
 
     async def run(self, rate: float) -> None:
         """Send at a rate until the end."""
-        run = self._run
+        run, began, done = self._run, time.perf_counter(), 0
         while not run.is_over:
-            due = int((time.perf_counter() - self._began) * rate)
-            for _ in range(due - self._due):
+            due = int((time.perf_counter() - began) * rate)
+            for _ in range(due - done):
                 while self._free and not self._free[-1].is_connected:
                     self._free.pop()
                 if self._free:
                     self._free.pop().send(run.bodies.next())
                 else:
                     run.tally.unsent += 1
-            self._due = due
+            done = due
             await asyncio.sleep(TICK_S)
 
 

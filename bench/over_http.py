@@ -36,7 +36,9 @@ def random_salt() -> int:
 def load_arrays(load: ArrayLoad) -> ArrayResult:
     """Send arrays from a process of its own."""
     command = [sys.executable, "-m", "bench.load_arrays", msgspec.json.encode(load).decode()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=load.seconds + 120)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=False, timeout=load.seconds + load.warm_up_s + 120
+    )
     if done.returncode:
         raise BenchError(f"the load failed: {done.stderr.decode(errors='replace')[-2_000:]}")
     return msgspec.json.decode(done.stdout, type=ArrayResult)

@@ -29,8 +29,9 @@ __all__ = ["OVERLOAD"]
 ROOT = Path(__file__).parents[1]
 TIMES = 10
 CONNECTIONS_PEAK = 64
-CONNECTIONS_OPEN = 3_500
-"""Of the open loop: below what the server takes at most, as a refusal without a reason would follow beyond."""
+CONNECTIONS_OPEN = 3_000
+"""Of the open loop: with those of the load before, whose refusals the server may still be holding back, fewer than the
+4,096 beyond which it hangs up on whoever comes."""
 ARRAY_ROWS = 8_000
 ARRAY_CONNECTIONS_PEAK = 2
 GOODPUT_SHARE_GOAL = 0.8
