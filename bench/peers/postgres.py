@@ -8,6 +8,7 @@ Everything else is set for speed: see SETTINGS.
 """
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -125,11 +126,21 @@ def postgres_version() -> str:
     ).stdout.strip()
 
 
+def postgres_user() -> str | None:
+    """Return who is to run the server: None for the present user."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        raise BenchError("root may not run PostgreSQL, and there is no user postgres to run it") from None
+
+
 @contextmanager
 def postgres_cluster(work: Path) -> Iterator[Cluster]:
     """Run a cluster with the schema, and empty books of 10,000 accounts, for as long as the block lasts."""
     bin_folder = find_bin()
-    user = "postgres" if os.geteuid() == 0 else None
+    user = postgres_user()
     data, log = work / "postgres", work / "postgres.log"
     # A socket's path is bounded to about a hundred bytes, and a checkout may lie deep.
     with tempfile.TemporaryDirectory(prefix="fivenines-bench-") as short:
