@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Course", "Mark", "bars", "svg"]
+__all__ = ["Course", "Mark", "bars", "kill_columns", "nice_ceiling", "svg"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -58,16 +58,16 @@ def kill_columns(course: Course, *, columns: int) -> list[int]:
     return [min(columns - 1, int(kill.at_s / course.seconds * columns)) for kill in course.kills]
 
 
-def nice_ceiling(value: float) -> float:
-    """Round up to 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten: an axis ends there."""
+def nice_ceiling(value: float, *, steps: Sequence[float] = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)) -> float:
+    """Round up to one of the steps times a power of ten: an axis ends there. The last step is 10."""
     if value <= 0:
         return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999_999)
+    power: float = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in steps if step * power >= value * 0.999_999)
 
 
-_WIDTH, _HEIGHT = 760, 372
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 732.0, 112.0, 258.0
+_WIDTH, _HEIGHT = 760, 380
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68.0, 732.0, 124.0, 266.0
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
 _INK, _SOFT, _LINE, _BLUE, _RED, _GREEN = "#1f2328", "#59636e", "#e4e8ec", "#2563eb", "#cf222e", "#1a7f37"
 
@@ -101,6 +101,7 @@ def svg(
         f'<rect x=".5" y=".5" width="{_WIDTH - 1}" height="{_HEIGHT - 1}" rx="12" fill="#fff" stroke="#d0d7de"/>',
         _text(28, 40, title, size=18, fill=_INK, weight=600),
         _text(28, 62, subtitle, size=13, fill=_SOFT),
+        _text(28, _TOP - 14, "acknowledged per second", size=11, fill=_SOFT),
         *_pill(verdict, good=good),
         *_grid(top),
         *_seconds(course.seconds),
@@ -140,11 +141,10 @@ def _grid(top: float) -> Iterable[str]:
         yield f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{_LINE}" stroke-width="1"/>'
         if part in {0, 3}:
             yield _text(_LEFT - 8, y + 4, f"{top * part / 3:,.0f}", size=11, fill=_SOFT, anchor="end")
-    yield _text(_LEFT - 8, _TOP + 18, "per second", size=10, fill=_SOFT, anchor="end")
 
 
 def _seconds(seconds: float) -> Iterable[str]:
-    step = nice_ceiling(seconds / 8)
+    step = nice_ceiling(seconds / 8, steps=(1, 2, 5, 10))
     for count in range(int(seconds / step) + 1):
         yield _text(
             _x(count * step, seconds), _BOTTOM + 18, f"{count * step:g} s", size=11, fill=_SOFT, anchor="middle"
@@ -172,11 +172,16 @@ def _kill_bands(course: Course) -> Iterable[str]:
 
 
 def _kill_lines(course: Course) -> Iterable[str]:
+    room = (_RIGHT - _LEFT) / (len(course.kills) + 1)
     for kill in course.kills:
         x = _x(kill.at_s, course.seconds)
         yield f'<path d="M{x:.1f} {_TOP - 8}V{_BOTTOM}" stroke="{_RED}" stroke-width="1.6" stroke-dasharray="4 3"/>'
+        if room < 60:
+            continue  # for so many kills the lines must do
         anchor = "start" if x < _RIGHT - 150 else "end"
-        label = f"kill -9, back in {kill.back_at_s - kill.at_s:.2f} s"
+        label = f"{kill.back_at_s - kill.at_s:.2f} s"
+        if room > 170:
+            label = f"kill -9, back in {label}"
         yield _text(
             x - 4 if anchor == "start" else x + 4, _TOP - 14, label, size=12, fill=_RED, weight=600, anchor=anchor
         )

@@ -79,7 +79,7 @@ def lost(evidence: Evidence) -> Finding:
             examples[id] = "acknowledged, and not in the journal"
         elif not any(map(_moves, evidence.decisions.get(id, ()))):
             examples[id] = "acknowledged, and the ledger does not know it"
-    return _finding("no acknowledged transaction is lost", len(done), _told(examples))
+    return _finding("every acknowledged transaction is there", len(done), _told(examples))
 
 
 def doubled(evidence: Evidence) -> Finding:
@@ -94,7 +94,7 @@ def doubled(evidence: Evidence) -> Finding:
             continue
         if None not in {first.position, answer.position} and first.position != answer.position:
             examples[id] = f"decided at {first.position}, and again at {answer.position}"
-    return _finding("none is there twice", len(evidence.decisions), _told(examples))
+    return _finding("and there once", len(evidence.decisions), _told(examples))
 
 
 def wrong_answers(evidence: Evidence) -> Finding:
@@ -106,6 +106,8 @@ def wrong_answers(evidence: Evidence) -> Finding:
             examples[id] = f"answered {answer.outcome}, and carried out"
         elif any(each.outcome != answer.outcome for each in told):
             examples[id] = f"answered {answer.outcome}, decided {told[0].outcome}"
+        elif answer.position is not None and answer.position != evidence.disk.found_at(id):
+            examples[id] = f"answered from {answer.position}, found at {evidence.disk.found_at(id)}"
         again = evidence.sent_again.get(id)
         if again is None:
             examples.setdefault(id, "not answered when it was sent again")
@@ -114,7 +116,7 @@ def wrong_answers(evidence: Evidence) -> Finding:
     for id, answer in evidence.changed:
         if answer.outcome != evidence.answers[id].outcome:
             examples[id] = f"answered {evidence.answers[id].outcome}, then {answer.outcome}"
-    return _finding("sent again, each gets its first answer", len(evidence.answers), _told(examples))
+    return _finding("each answer is true, and the same when asked again", len(evidence.answers), _told(examples))
 
 
 def strays(evidence: Evidence) -> Finding:

@@ -37,13 +37,13 @@ from fivenines.drill.live import Live
 from fivenines.drill.replay import Replay, replay
 from fivenines.drill.report import Result, picture, print_report, to_json
 from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
-from fivenines.drill.witness import Witness
+from fivenines.drill.witness import hear
 from fivenines.importers import Facts, Import, ImportingError, find
 from fivenines.importers.bank import generate_bank
 from fivenines.journal import JournalError
 from fivenines.journal.verify import verify
 
-__all__ = ["Demo", "main", "run_demo"]
+__all__ = ["Demo", "DemoFailedError", "bank_size", "conclude", "main", "run", "run_demo"]
 
 TRANSACTIONS = 100_000
 _ROWS_PER_CUSTOMER_DAY = 0.2867  # of a generated bank
@@ -138,29 +138,25 @@ async def _check(
     checking = time.monotonic()
     live.say("replayed; stopping the ledger cleanly, and reading its journal from disk")
     await process.stop()
-    verdict = verify(folder / "ledger")
-    disk = read_disk(folder / "ledger")
+    verdict = await asyncio.to_thread(verify, folder / "ledger")
+    disk = await asyncio.to_thread(read_disk, folder / "ledger")
     ready = await process.start()
     live.say(f"started once more at position {ready.position:,}; asking it everything, and sending everything again")
     troubles = []
     if ready.position < disk.position:
         troubles.append(f"the ledger started at position {ready.position}, the journal ends at {disk.position}")
-    with Witness(ready.url) as witness:
-        accounts, wrong = witness.accounts()
-        decisions = witness.decisions(disk.position)
-        sent_again = witness.send_again(done.record.answered)
-        accounts_after, _ = witness.accounts()
+    testimony = await asyncio.to_thread(hear, ready.url, disk.position, done.record.answered)
     await process.stop()
     findings = judge(
         Evidence(
             answers=done.record.answers,
             changed=done.record.changed,
             disk=disk,
-            accounts=accounts,
-            wrong_in_themselves=wrong,
-            decisions=decisions,
-            sent_again=sent_again,
-            accounts_after=accounts_after,
+            accounts=testimony.accounts,
+            wrong_in_themselves=testimony.wrong_in_themselves,
+            decisions=testimony.decisions,
+            sent_again=testimony.sent_again,
+            accounts_after=testimony.accounts_after,
             stated=stated.last,
             stated_by_date=stated.by_date,
             was_replayed=done.report is not None,
@@ -252,11 +248,7 @@ def main(
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("stopped; the ledger has been stopped too", style="yellow")
         raise typer.Exit(130) from None
-    (out / "demo.json").write_bytes(msgspec.json.format(msgspec.json.encode(to_json(result)), indent=2) + b"\n")
-    (out / "demo.svg").write_text(picture(result), encoding="utf-8")
-    print_report(result, console)
-    _tidy(out / "demo", result, console, keep=keep)
-    raise typer.Exit(0 if result.is_good else 1)
+    raise typer.Exit(conclude(result, out, console, keep=keep))
 
 
 async def _until_told_to_stop(demo: Demo, live: Live) -> Result:
@@ -267,12 +259,17 @@ async def _until_told_to_stop(demo: Demo, live: Live) -> Result:
     return await run_demo(demo, live)
 
 
-def _tidy(folder: Path, result: Result, console: Console, *, keep: bool) -> None:
+def conclude(result: Result, out: Path, console: Console, *, keep: bool) -> int:
+    """Write and print the report, tidy up, and return the exit status."""
+    (out / "demo.json").write_bytes(msgspec.json.format(msgspec.json.encode(to_json(result)), indent=2) + b"\n")
+    (out / "demo.svg").write_text(picture(result), encoding="utf-8")
+    print_report(result, console)
     if result.is_good and not keep:
-        shutil.rmtree(folder)
+        shutil.rmtree(out / "demo", ignore_errors=True)
     else:
-        console.print(f"the ledger's data and log are in {folder}")
-    console.print(f"{folder.with_name('demo.json')}  {folder.with_name('demo.svg')}", style="dim")
+        console.print(f"the ledger's data and log are in {out / 'demo'}", soft_wrap=True)
+    console.print(f"the same as an object and a picture: {out / 'demo.json'} {out / 'demo.svg'}", soft_wrap=True)
+    return 0 if result.is_good else 1
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -10,11 +10,12 @@ judge is told.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fivenines.journal.port import Frame
+from fivenines.journal.port import Frame, JournalDamagedError
 from fivenines.journal.verify import show
 from fivenines.ledger import Command, OpenAccount, Post, PostOne, RegisterAsset, decode
 
@@ -54,15 +55,19 @@ class OnDisk:
     by_date: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     """What each account gained on each effective date (ISO 8601)."""
 
+    def found_at(self, id: bytes) -> int | None:
+        """Return the position of the first frame that asks for a transaction, None where none does."""
+        return self.carried_out.get(id) or self.refused.get(id)
+
 
 def read_disk(directory: Path) -> OnDisk:
-    """Read the journal in a folder from its first frame to its last.
+    """Read the journal in a folder from its first frame to its last, or up to where it is damaged.
 
     Raises:
-        JournalDamagedError: a frame is damaged.
+        TrimmedError: the journal begins later.
         OSError: the folder cannot be read.
     """
-    return replay_frames(show(directory, 1))
+    return replay_frames(_sound_frames(directory))
 
 
 def replay_frames(frames: Iterable[Frame]) -> OnDisk:
@@ -75,6 +80,11 @@ def replay_frames(frames: Iterable[Frame]) -> OnDisk:
         for command in decode(frame.payload).commands:
             _take(command, frame.position, found, contents, limits)
     return found
+
+
+def _sound_frames(directory: Path) -> Iterator[Frame]:
+    with suppress(JournalDamagedError):  # `journal.verify` tells of it; here counts what can be read
+        yield from show(directory, 1)
 
 
 def _take(

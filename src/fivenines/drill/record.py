@@ -8,6 +8,7 @@ It also tells when a request has just gone out with others still unanswered. A k
 else runs, hits a ledger that has this request in front of it: `Killer` does that.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,9 +45,9 @@ class Try:
     is_msgpack: bool
     at: float
     """When it began."""
-    sent: bool = False
-    """Whether it went out whole."""
-    ended: float = 0.0
+    sent_at: float = math.inf
+    """When it had gone out whole."""
+    ended: float = math.inf
     acknowledged: int = 0
     """How many transactions its answer acknowledged; 0 when it was cut off or turned away."""
 
@@ -90,7 +91,7 @@ class Kill:
     transactions: int
     """How many transactions those held."""
     cut_off: int = 0
-    """How many of those requests were never answered."""
+    """How many of those requests were never answered: the answers to the others were on their way."""
     decided_unheard: int = 0
     """Transactions that the ledger had on disk, and nobody heard so: the retry got the answer."""
     restarted_at_position: int = 0
@@ -123,7 +124,7 @@ class Killer:
             return
         if self.kills and self.kills[-1].recovery_s is None:
             return
-        sent = [each for each in open_tries if each.sent]
+        sent = [each for each in open_tries if each.sent_at <= now]
         late = acknowledged - self._targets[0]
         if len(sent) < max(1, round(self.REQUESTS_WANTED * (1 - late / self._patience))):
             return
@@ -161,9 +162,9 @@ class Recorder(httpx.AsyncBaseTransport):
 
         async def trace(event: str, _info: object) -> None:
             if event.endswith("send_request_body.complete"):
-                this.sent = True
+                this.sent_at = self._clock()
                 if self.killer is not None:
-                    self.killer.consider(len(self.record.answers), list(self._open), self._clock())
+                    self.killer.consider(len(self.record.answers), list(self._open), this.sent_at)
 
         request.extensions = {**request.extensions, "trace": trace}
         self._open[this] = None
@@ -175,7 +176,7 @@ class Recorder(httpx.AsyncBaseTransport):
             finally:
                 await response.aclose()
         except httpx.TransportError:
-            if this.sent:
+            if this.sent_at < math.inf:
                 self.record.cut_off.append(this)
             else:
                 self.record.refused_connections += 1

@@ -9,6 +9,7 @@ A **keeper** starts the ledger again as soon as it was killed. If it ends by its
 """
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,9 +33,9 @@ __all__ = ["DEADLINE_S", "Replay", "replay", "requests_of"]
 
 DEADLINE_S = 60.0
 """How long the client goes on with one request: far longer than a start takes on a busy machine."""
-ITEMS_MAX = 8
+ITEMS_MAX = 10
 """Transactions in one request: small, so that a kill hits many."""
-_REQUESTS_MAX = 32
+_REQUESTS_MAX = 16
 _READ_MAX = 200
 _BACKOFF_S_MAX = 0.25
 """The client's longest wait between two tries: there is one client here, not a crowd that has to spread out."""
@@ -222,7 +223,7 @@ async def _keep_up(process: LedgerProcess, killer: Killer, told: Callable[[str],
     known = 0
     while True:
         status = await process.wait()
-        if len(killer.kills) == known:
+        if len(killer.kills) == known or status != -signal.SIGKILL:
             raise process.died(status)
         kill = killer.kills[known]
         known += 1
@@ -233,7 +234,7 @@ async def _keep_up(process: LedgerProcess, killer: Killer, told: Callable[[str],
 def _complete(kill: Kill, record: Record) -> None:
     """Find out, once all is answered, what became of the requests that a kill cut off."""
     for each in record.cut_off:
-        if each.at <= kill.at <= each.ended:
+        if each.sent_at <= kill.at <= each.ended:
             kill.cut_off += 1
             for id in each.ids():
                 answer = record.answers.get(id)

@@ -22,8 +22,7 @@ from fivenines.drill.replay import Replay
 
 __all__ = ["Result", "picture", "print_report", "to_json"]
 
-_COLUMNS = 64
-_ROWS = 7
+_WIDTH, _COLUMNS, _ROWS = 80, 64, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,24 +150,28 @@ def course(result: Result) -> Course:
 def picture(result: Result) -> str:
     """The chart as SVG."""
     count = len(result.replay.record.answers)
-    kills = {0: "never killed", 1: "killed once", 2: "killed twice"}.get(
-        len(result.replay.kills), f"killed {len(result.replay.kills)} times"
-    )
-    days = result.findings["wrong_days"].looked_at
+    days = result.findings["wrong_days"]
     return svg(
         course(result),
-        title=f"{count:,} transactions, {kills}, {'nothing lost' if result.is_good else 'and something is wrong'}",
-        subtitle=f"{result.books}, replayed over HTTP in {result.replay_s:.1f} s; acknowledged transactions per second",
+        title=f"{count:,} transactions, {_times(len(result.replay.kills))}, "
+        + ("nothing lost" if result.is_good else "and something is wrong"),
+        subtitle=f"{result.books}, replayed over HTTP in {result.replay_s:.1f} s",
         verdict="all checks passed" if result.is_good else "checks failed",
         good=result.is_good,
         figures=[
             (f"{result.findings['lost'].wrong:,}", "lost"),
             (f"{result.findings['doubled'].wrong:,}", "applied twice"),
             (f"{result.replay.failed_requests:,}", "failed requests"),
-            (f"{days - result.findings['wrong_days'].wrong:,} of {days:,}", "daily balances right"),
             (f"{result.longest_pause_s:.2f} s", "longest pause"),
+            (f"{days.wrong:,}", "daily balances wrong")
+            if days.wrong
+            else (f"{days.looked_at:,}", "daily balances right"),
         ],
     )
+
+
+def _times(kills: int) -> str:
+    return {0: "never killed", 1: "killed once", 2: "killed twice"}.get(kills, f"killed {kills} times")
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -178,37 +181,47 @@ def print_report(result: Result, console: Console) -> None:
         if result.is_good
         else Text(f" {len(result.failures)} checks failed ", style="bold white on red")
     )
-    body: list[Any] = [_facts(result), Text(), _chart(result), Text(), _checks(result), Text(), verdict]
+    body: list[Any] = [_facts(result), Text(), _chart(result), Text()]
+    if result.replay.kills:
+        body += [_kills(result), Text()]
+    body += [_checks(result), Text(), verdict]
     body += [Text(f"✗ {each}", style="red") for each in result.failures]
-    console.print(Panel(Group(*body), title="[bold]fivenines demo[/]", width=88, padding=(1, 2), box=box.ROUNDED))
+    console.print(Panel(Group(*body), title="[bold]fivenines demo[/]", width=_WIDTH, padding=(1, 2), box=box.ROUNDED))
 
 
 def _facts(result: Result) -> Table:
     replay, report = result.replay, result.replay.report
-    rate = len(replay.record.answers) / result.replay_s
+    count, requests = len(replay.record.answers), len(replay.record.answered)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("books", result.books)
+    table.add_row("replayed", f"[bold]{count:,}[/] transactions in {requests:,} requests over HTTP")
     table.add_row(
-        "replayed",
-        f"{len(replay.record.answers):,} transactions in {len(replay.record.answered):,} requests over HTTP, "
-        f"{result.replay_s:.1f} s: {rate:,.0f} a second",
+        "in", f"{result.replay_s:.1f} s, kills included: {count / result.replay_s:,.0f} a second; {_failed(result)}"
     )
-    for number, kill in enumerate(replay.kills, 1):
-        recovery = f"{kill.recovery_s:.2f} s" if kill.recovery_s is not None else "never"
-        table.add_row(
-            f"kill {number}",
-            f"SIGKILL after {kill.after:,}, {kill.requests} requests ({kill.transactions} transactions) under way, "
-            f"{kill.cut_off} cut off; {kill.decided_unheard} of theirs were on disk already, unheard. "
-            f"Acknowledging again after [bold]{recovery}[/]",
-        )
-    table.add_row("longest pause", f"{result.longest_pause_s:.2f} s between two answers; {_failed(result)}")
+    table.add_row("longest pause", f"[bold]{result.longest_pause_s:.2f} s[/] between two answers")
     if report is not None:
         table.add_row(
             "account-days",
-            f"{report.exact:,} exact, {report.rounded:,} rounded by the data's publisher, "
-            f"{report.contradictory:,} contradictory in the data itself",
+            f"{report.exact:,} exact, {report.rounded:,} rounded by their publisher, "
+            f"{report.contradictory:,} contradictory in themselves",
+        )
+    return table
+
+
+def _kills(result: Result) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table.add_column("kill -9", style="bold red")
+    for heading in ("after", "requests cut off", "done, unheard", "writing again in"):
+        table.add_column(heading, justify="right")
+    for number, kill in enumerate(result.replay.kills, 1):
+        table.add_row(
+            f"✗ {number}",
+            f"{kill.after:,}",
+            f"{kill.cut_off} of {kill.requests} under way",
+            f"{kill.decided_unheard:,}",
+            f"{kill.recovery_s:.2f} s" if kill.recovery_s is not None else "never",
         )
     return table
 
@@ -242,7 +255,7 @@ def _chart(result: Result) -> Group:
 def _checks(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("check", no_wrap=True)
-    table.add_column("looked at", justify="right")
+    table.add_column("looked at", justify="right", no_wrap=True)
     table.add_column("wrong", justify="right")
     table.add_column("")
     for finding in result.findings.values():

@@ -6,6 +6,7 @@ ever acknowledged is sent once more.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import msgspec
 from fivenines.drill.disk import Totals
 from fivenines.drill.record import Answer, Try, id_bytes
 
-__all__ = ["Witness"]
+__all__ = ["Testimony", "Witness", "hear"]
 
 _PAGE = 1_000
 _RESEND_ITEMS = 5_000
@@ -54,6 +55,42 @@ class _Result(msgspec.Struct):
     id: str
     outcome: str
     position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What a ledger said; the fields are those of `checker.Evidence`."""
+
+    accounts: dict[str, Totals]
+    wrong_in_themselves: list[str]
+    decisions: dict[bytes, list[Answer]]
+    sent_again: dict[bytes, Answer]
+    accounts_after: dict[str, Totals]
+
+
+def hear(url: str, until: int, acknowledged: Iterable[Try]) -> Testimony:
+    """Ask a running ledger everything, then send everything again, then ask for the accounts once more.
+
+    Args:
+        url: where it serves.
+        until: the position up to which its decisions are of interest.
+        acknowledged: what is to be sent again.
+
+    Raises:
+        httpx.HTTPError: it did not answer, or with an error: nothing is retried.
+    """
+    with Witness(url) as witness:
+        accounts, wrong = witness.accounts()
+        decisions = witness.decisions(until)
+        sent_again = witness.send_again(acknowledged)
+        accounts_after, _ = witness.accounts()
+    return Testimony(
+        accounts=accounts,
+        wrong_in_themselves=wrong,
+        decisions=decisions,
+        sent_again=sent_again,
+        accounts_after=accounts_after,
+    )
 
 
 class Witness:
