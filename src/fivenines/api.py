@@ -15,6 +15,7 @@ __all__ = [
     "AMOUNT_MAX",
     "METADATA_BYTES_MAX",
     "POSTINGS_MAX",
+    "TRANSACTION_ID_PATTERN",
     "Accepted",
     "Account",
     "AccountChange",
@@ -40,7 +41,9 @@ __all__ = [
 AMOUNT_MAX = 2**127 - 1
 POSTINGS_MAX = 1_000
 METADATA_BYTES_MAX = 4_096
-ACCOUNT_ID_PATTERN = r"^[A-Za-z0-9:_.\-]{1,128}$"
+# The end is \Z, not $, which Python lets match before a line break too; the OpenAPI document says $.
+ACCOUNT_ID_PATTERN = r"^[A-Za-z0-9:_.\-]{1,128}\Z"
+TRANSACTION_ID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}\Z"
 
 AccountId = Annotated[
     str,
@@ -53,7 +56,7 @@ AccountId = Annotated[
 TransactionId = Annotated[
     str,
     Meta(
-        pattern="^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$",
+        pattern=TRANSACTION_ID_PATTERN,
         description="A UUIDv7 (RFC 9562), made by the client: retrying with the same id is always safe.",
         examples=["01932c07-209c-7d2f-8f0e-5b6a1c2d3e4f"],
     ),
@@ -61,7 +64,7 @@ TransactionId = Annotated[
 AssetName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Z][A-Z0-9]{0,15}/([0-9]|[12][0-9]|3[0-6])$",
+        pattern=r"^[A-Z][A-Z0-9]{0,15}/([0-9]|[12][0-9]|3[0-6])\Z",
         description="Code and scale: the number of decimals between the unit of the code and the smallest unit.",
         examples=["EUR/2", "BTC/8", "JPY/0"],
     ),

@@ -53,6 +53,7 @@ _POSITION_HEADER = {
 def document(limits: Limits) -> dict[str, Any]:
     """Return the document as plain data."""
     _, components = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+    components = msgspec.json.decode(msgspec.json.encode(components).replace(rb"\\Z", b"$"))  # as in _ecma
     return {
         "openapi": "3.1.0",
         "info": {
@@ -164,11 +165,16 @@ def _paths(limits: Limits) -> dict[str, Any]:
     }
 
 
+def _ecma(pattern: str) -> str:
+    """Write a pattern as JavaScript, and so JSON Schema, does."""
+    return pattern.replace(r"\Z", "$")
+
+
 _ACCOUNT_ID = {
     "name": "id",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "pattern": api.ACCOUNT_ID_PATTERN},
+    "schema": {"type": "string", "pattern": _ecma(api.ACCOUNT_ID_PATTERN)},
     "example": "customers:alice",
 }
 _TRANSACTION_ID = {
@@ -177,7 +183,7 @@ _TRANSACTION_ID = {
     "required": True,
     "schema": {
         "type": "string",
-        "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$",
+        "pattern": _ecma(api.TRANSACTION_ID_PATTERN),
     },
 }
 _CONSISTENCY = [

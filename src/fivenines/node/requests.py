@@ -7,6 +7,7 @@ an unknown account, is left to them. A request is refused whole: nothing of it h
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated, Any
 
 import msgspec
@@ -302,10 +303,36 @@ def _open_account(item: NewAccount, path: str) -> OpenAccount:
     return OpenAccount(item.id, item.asset, min_balance, max_balance, _metadata(item.metadata, f"{path}.metadata"))
 
 
+_METADATA_DEPTH_MAX = 32
+"""Far below the depth at which JSON can no longer be read back, which depends on who reads."""
+
+
 def _metadata(metadata: dict[str, Any], field: str) -> bytes | None:
     if not metadata:
         return None
+    _check_json(metadata, field, _METADATA_DEPTH_MAX)
     text = msgspec.json.encode(metadata, order="deterministic")
     if len(text) > METADATA_BYTES_MAX:
         raise InvalidRequestError(field, f"is {len(text)} bytes of JSON; at most {METADATA_BYTES_MAX} are kept")
     return text
+
+
+def _check_json(value: Any, field: str, depth_left: int) -> None:
+    """Refuse what msgpack can say and JSON cannot, and what is nested too deeply."""
+    match value:
+        case None | bool() | str() | int():
+            return
+        case float():
+            if not isfinite(value):
+                raise InvalidRequestError(field, "holds a number that is not finite, which JSON cannot say")
+        case list() | dict():
+            if depth_left == 0:
+                raise InvalidRequestError(field, f"is nested too deeply; at most {_METADATA_DEPTH_MAX} levels are kept")
+            if isinstance(value, dict):
+                if not all(isinstance(key, str) for key in value):
+                    raise InvalidRequestError(field, "has a key that is no text")
+                value = value.values()
+            for item in value:
+                _check_json(item, field, depth_left - 1)
+        case _:
+            raise InvalidRequestError(field, f"holds a {type(value).__name__}, which JSON cannot say")
