@@ -6,7 +6,7 @@ one, so each request looks through a bounded number of them and says where to go
 """
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,8 +14,10 @@ import msgspec
 from fivenines.api import Event, Posting, Transaction
 from fivenines.journal import Frame, Journal
 from fivenines.ledger import (
+    Batch,
     ChangeAccount,
     Command,
+    Decided,
     Hold,
     OpenAccount,
     Outcome,
@@ -23,7 +25,6 @@ from fivenines.ledger import (
     PostOne,
     Release,
     Settle,
-    State,
     decode,
 )
 from fivenines.node.requests import text_of_id
@@ -32,9 +33,13 @@ __all__ = ["account_history", "events", "rfc3339", "transaction_at"]
 
 _FRAMES_PER_STEP = 64
 _FRAMES_MAX = 1_024
+_COMMANDS_MAX = 100_000  # to look through these takes a tenth of a second of everybody's time
 _EVENTS_FRAME_MAX = 256
 
 _KINDS = {PostOne: "post", Post: "post", Hold: "hold", Settle: "settle", Release: "release"}
+
+Decision = Callable[[bytes], Decided | None]
+"""How an id was decided, None if it was not. To be called from any thread, so not the state's own."""
 
 
 def transaction_at(journal: Journal, position: int, id: bytes, outcome: int) -> Transaction | None:
@@ -46,49 +51,58 @@ def transaction_at(journal: Journal, position: int, id: bytes, outcome: int) -> 
     frame = next(journal.read(position))
     batch = decode(frame.payload)
     for command in batch.commands:
-        if type(command) in _KINDS and command.id == id:  # type: ignore[union-attr]
-            return _transaction(command, Outcome(outcome).name, position, batch.time_us)
+        if getattr(command, "id", None) == id:
+            return (
+                _transaction(command, Outcome(outcome).name, position, batch.time_us)
+                if _is_transaction(command)
+                else None
+            )
     return None
 
 
 def account_history(
-    journal: Journal, state: State, account: str, *, before: int, limit: int
+    journal: Journal, decision: Decision, account: str, *, before: int, limit: int
 ) -> tuple[list[Transaction], int | None]:
     """Return transactions that touch `account`, the newest first, and the position to go on before, None at the end.
 
     All of a frame's are returned together, so a page may be longer than `limit`; one with few or none is a page all the
-    same when it looked through as many frames as one request may. Blocks on the disk.
+    same when it looked through as much as one request may. Blocks on the disk.
     """
     found: list[Transaction] = []
     end = before
-    looked = 0
-    while end > journal.first and len(found) < limit and looked < _FRAMES_MAX:
+    frames_looked = commands_looked = 0
+    holds = _Holds(journal, decision)
+    while end > journal.first and len(found) < limit and frames_looked < _FRAMES_MAX:
         start = max(journal.first, end - _FRAMES_PER_STEP)
-        frames = _some(journal, start, end)
-        for frame in reversed(frames):
+        for frame in reversed(_some(journal, start, end)):
             end = frame.position
-            looked += 1
-            found += reversed([t for t in _decided_in(frame, state) if _touches(journal, state, t, account)])
-            if len(found) >= limit:
-                break
+            batch = decode(frame.payload)
+            decided = _decided(batch, frame.position, decision, lambda command: _touches(command, account, holds))
+            found += reversed(list(decided))
+            frames_looked += 1
+            commands_looked += len(batch.commands)
+            if len(found) >= limit or commands_looked + holds.commands_looked >= _COMMANDS_MAX:
+                return found, end if end > journal.first else None
     return found, end if end > journal.first else None
 
 
-def events(journal: Journal, state: State, *, after: int, limit: int, source: str) -> tuple[list[Event], int]:
+def events(
+    journal: Journal, decision: Decision, *, after: int, last: int, limit: int, source: str
+) -> tuple[list[Event], int]:
     """Return what was decided after position `after`, the oldest first, and the position up to which that is all.
 
-    Blocks on the disk. Raises `TrimmedError` if the journal begins later.
+    `last` is the last position that is applied. Blocks on the disk. Raises `TrimmedError` if the journal begins later.
     """
     found: list[Event] = []
     position = after
-    last = state.position
     if after >= last:
         return [], after
     for frame in journal.read(after + 1):
         if frame.position > last or (found and len(found) >= limit) or frame.position > after + _EVENTS_FRAME_MAX:
             break
         position = frame.position
-        for index, transaction in enumerate(_decided_in(frame, state)):
+        batch = decode(frame.payload)
+        for index, transaction in enumerate(_decided(batch, position, decision)):
             found.append(
                 Event(
                     id=f"{position}-{index}",
@@ -117,27 +131,63 @@ def _some(journal: Journal, start: int, end: int) -> list[Frame]:
     return frames
 
 
-def _decided_in(frame: Frame, state: State) -> Iterator[Transaction]:
-    batch = decode(frame.payload)
+def _decided(
+    batch: Batch, position: int, decision: Decision, is_wanted: Callable[[Command], bool] = lambda _command: True
+) -> Iterator[Transaction]:
+    """Yield the transactions that the frame at `position` decided; an id that comes twice was decided by the first."""
+    seen: set[bytes] = set()
     for command in batch.commands:
-        if type(command) not in _KINDS:
+        id = getattr(command, "id", None)
+        if id is None or id in seen:
             continue
-        known = state.decision(command.id)  # type: ignore[union-attr]
-        if known is not None and known.position == frame.position:
-            yield _transaction(command, Outcome(known.outcome).name, frame.position, batch.time_us)
+        seen.add(id)
+        if _is_transaction(command) and is_wanted(command):
+            known = decision(id)
+            if known is not None and known.position == position:
+                yield _transaction(command, Outcome(known.outcome).name, position, batch.time_us)
 
 
-def _touches(journal: Journal, state: State, transaction: Transaction, account: str) -> bool:
-    postings = transaction.postings
-    if not postings and transaction.hold is not None:
-        # A settlement of everything, or a release, names no account: its hold does.
-        hold = bytes.fromhex(transaction.hold.replace("-", ""))
-        known = state.decision(hold)
-        if known is None or known.position is None or known.position < journal.first:
-            return False
-        held = transaction_at(journal, known.position, hold, known.outcome)
-        postings = held.postings if held else []
-    return any(account in {posting.source, posting.destination} for posting in postings)
+def _is_transaction(command: Command) -> bool:
+    """Return whether `command` is a transaction."""
+    return type(command) in _KINDS
+
+
+class _Holds:
+    """The accounts of holds. A settlement of all that is held, or a release, names no account: its hold does."""
+
+    def __init__(self, journal: Journal, decision: Decision) -> None:
+        self.commands_looked = 0
+        self._journal = journal
+        self._decision = decision
+        self._accounts: dict[bytes, frozenset[str]] = {}
+        self._frames: set[int] = set()
+
+    def accounts(self, hold: bytes) -> frozenset[str]:
+        """Return the accounts that a hold is about; none, if its frame was trimmed away."""
+        if hold not in self._accounts:
+            known = self._decision(hold)
+            if known is not None and known.position is not None and known.position not in self._frames:
+                self._look_into(known.position)
+        return self._accounts.get(hold, frozenset())
+
+    def _look_into(self, position: int) -> None:
+        self._frames.add(position)
+        if position < self._journal.first:
+            return
+        batch = decode(next(self._journal.read(position)).payload)
+        self.commands_looked += len(batch.commands)
+        for command in batch.commands:
+            if isinstance(command, Hold):
+                accounts = (a for posting in command.postings for a in (posting.source, posting.destination))
+                self._accounts.setdefault(command.id, frozenset(accounts))
+
+
+def _touches(command: Command, account: str, holds: _Holds) -> bool:
+    if type(command) is PostOne:
+        return account in {command.source, command.destination}
+    if isinstance(command, Settle | Release) and not getattr(command, "postings", ()):
+        return account in holds.accounts(command.hold)
+    return any(account in {posting.source, posting.destination} for posting in getattr(command, "postings", ()))
 
 
 def _past(outcome: str) -> str:
@@ -149,7 +199,7 @@ def _transaction(command: Command, outcome: str, position: int, time_us: int) ->
     kind: Any = _KINDS[type(command)]
     time = rfc3339(time_us)
     if isinstance(command, PostOne):
-        postings = [Posting(command.source, command.destination, command.amount)]
+        postings = [Posting(command.source, command.destination, json_number(command.amount))]
         return Transaction(text_of_id(command.id), kind, outcome, position, time, postings)
     fields: dict[str, Any] = {name: getattr(command, name) for name in ("reference", "final") if hasattr(command, name)}
     if hold := getattr(command, "hold", None):

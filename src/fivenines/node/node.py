@@ -63,6 +63,7 @@ class Node:
         recovered: Recovered,
         settings: NodeSettings,
         clock_us: Callable[[], int] = now_us,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.directory = directory
         self.journal = journal
@@ -71,8 +72,9 @@ class Node:
         self.clock_us = clock_us
         self.state = recovered.state
         self.replica = Replica(recovered.state, journal)
-        self.writer = Writer(journal, recovered.state, settings, clock_us)
+        self.writer = Writer(journal, recovered.state, settings, clock_us, random_bytes(16))
         self.statistics = Statistics(snapshot_position=recovered.snapshot_position)
+        self._is_stopping = False
         self._commands_since_snapshot = recovered.commands_replayed
         self._bytes_since_snapshot = 0
         self._snapshot_wanted = asyncio.Event()
@@ -81,10 +83,22 @@ class Node:
         self.replica.listen(self._count)
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether nobody shall wait for what is yet to come."""
+        return self._is_stopping
+
+    def stop_waiting(self) -> None:
+        """Send those home who wait for positions to come, since the node is about to stop."""
+        self._is_stopping = True
+        self.replica.stop_waiting()
+
+    @property
     def unready_reason(self) -> str | None:
         """Why this node should get no writes, None if it should."""
         if self.journal.failed:
             return f"the journal failed: {self.journal.failed}"
+        if self.writer.journal_full:
+            return self.writer.journal_full
         if self.replica.position < self.journal.last:
             behind = self.journal.last - self.replica.position
             return f"{behind} frames behind the journal" if behind > self.settings.appends_in_flight_max else None
@@ -106,7 +120,8 @@ class Node:
         took_s = time.perf_counter() - began
         if status:
             self.statistics.snapshots_failed += 1
-            _log.error("snapshot.failed", position=position, status=status)
+            _log.error("snapshot.failed", position=position, reason=snapshots.reason_of(status))
+            snapshots.clean(self.directory)  # what it left would take room that the journal needs
             return False
         self._snapshot_done(position, took_s)
         kept = snapshots.prune(self.directory, keep=self.settings.snapshots_kept)

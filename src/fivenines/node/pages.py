@@ -6,7 +6,6 @@ through the journal first.
 """
 
 import asyncio
-import bisect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import as_file, files
@@ -20,12 +19,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import fivenines
-from fivenines.api import Account, Accounts, Events, History, Platform
+from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform
 from fivenines.journal import JournalError, TrimmedError
 from fivenines.ledger import SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
 from fivenines.node import history
 from fivenines.node.history import json_number
+from fivenines.node.listing import AccountListing
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node
 from fivenines.node.openapi import document
@@ -37,7 +37,10 @@ from fivenines.node.writer import OverloadedError
 __all__ = ["pages"]
 
 _PAGE_MAX = 1_000
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
+_SCANS_MAX = 2  # requests that look through the journal at once, so that they leave threads and time to all others
+_ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets"})
+_ALSO_WRITTEN = {"/v1/accounts": ", POST", "/v1/accounts/{id}": ", PATCH"}
+_UUID = re.compile(TRANSACTION_ID_PATTERN)
 _DOCS = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>fivenines API</title>
 <link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head>
@@ -77,7 +80,9 @@ def pages(node: Node, metrics: Metrics) -> Starlette:
         Route("/docs", lambda _request: HTMLResponse(_DOCS)),
         Mount("/docs/assets", StaticFiles(directory=newest)),
     ]
-    return Starlette(routes=routes, exception_handlers={404: views.not_found, 405: views.bad_method})
+    application = Starlette(routes=routes, exception_handlers={404: views.not_found, 405: views.bad_method})
+    application.router.redirect_slashes = False
+    return application
 
 
 class _Views:
@@ -88,7 +93,8 @@ class _Views:
         self._metrics = metrics
         self._limits = node.settings.limits
         self._openapi = _encode(document(self._limits))
-        self._sorted_ids: list[str] = []
+        self._listing = AccountListing(node.state)
+        self._scans = asyncio.Semaphore(_SCANS_MAX)
 
     def timed(
         self, route: str, view: Callable[[Request], Awaitable[Response]]
@@ -135,17 +141,8 @@ class _Views:
             if len(ids) > _PAGE_MAX:
                 raise InvalidRequestError("ids", f"names {len(ids)} accounts; at most {_PAGE_MAX} are read at once")
             return self._json(Accounts([_account(state.accounts[id]) for id in ids if id in state.accounts], None))
-        if len(self._sorted_ids) != len(state.accounts):  # accounts are never removed
-            self._sorted_ids = sorted(state.accounts)
-        ids = self._sorted_ids
-        start = bisect.bisect_right(ids, after) if after >= prefix else bisect.bisect_left(ids, prefix)
-        found = []
-        for id in ids[start : start + limit + 1]:
-            if not id.startswith(prefix):
-                break
-            found.append(id)
-        more = found[limit - 1] if len(found) > limit else None
-        return self._json(Accounts([_account(state.accounts[id]) for id in found[:limit]], more))
+        found, more = self._listing.page(prefix=prefix, after=after, limit=limit)
+        return self._json(Accounts([_account(state.accounts[id]) for id in found], more))
 
     async def account_history(self, request: Request) -> Response:
         id, journal = request.path_params["id"], self._node.journal
@@ -154,9 +151,15 @@ class _Views:
         newest = self._node.replica.position + 1
         before = _number(request, "before", default=newest, least=1, most=2**63)
         limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
-        found, more = await asyncio.to_thread(
-            history.account_history, journal, self._node.state, id, before=min(before, newest), limit=limit
-        )
+        async with self._scans:
+            found, more = await asyncio.to_thread(
+                history.account_history,
+                journal,
+                self._node.replica.decision,
+                id,
+                before=min(before, newest),
+                limit=limit,
+            )
         return self._json(History(found, more))
 
     async def transaction(self, request: Request) -> Response:
@@ -184,22 +187,18 @@ class _Views:
         after = _number(request, "after", default=self._node.replica.position, least=0, most=2**63)
         limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
         if "text/event-stream" in request.headers.get("accept", ""):
-            last_id = request.headers.get("last-event-id", "")
-            start = int(last_id) if last_id.isdigit() else after
-            return StreamingResponse(self._stream(start), media_type="text/event-stream", headers=self._headers())
+            if (last_id := request.headers.get("last-event-id")) is not None:
+                after = _number_in(last_id, "Last-Event-ID", least=0, most=2**63)
+            self._check_not_trimmed(after)
+            return StreamingResponse(self._stream(after), media_type="text/event-stream", headers=self._headers())
         wait_s = _number(request, "wait_s", default=0, least=0, most=60)
         if after >= self._node.replica.position and wait_s:
-            wait_s = min(wait_s, self._limits.long_poll_wait_ms // 1000)
             try:
-                await self._node.replica.wait_position(after + 1, wait_s)
+                await self._wait_position(after + 1, min(wait_s, self._limits.long_poll_wait_ms // 1000))
             except PositionTimeoutError:
                 return self._json(Events([], after))
-        try:
-            found, position = await self._events_after(after, limit)
-        except TrimmedError as error:
-            raise InvalidRequestError(
-                "after", f"{error}; begin at {self._node.journal.first - 1}", status=410
-            ) from error
+        self._check_not_trimmed(after)
+        found, position = await self._events_after(after, limit)
         return self._json(Events(found, position))
 
     async def platform(self, _request: Request) -> Response:
@@ -240,37 +239,70 @@ class _Views:
     async def openapi(self, _request: Request) -> Response:
         return Response(self._openapi, media_type="application/json", headers=self._headers())
 
-    async def not_found(self, request: Request, _error: Exception) -> Response:
+    async def not_found(self, request: Request, error: Exception) -> Response:
+        if request.url.path in _ONLY_WRITTEN:
+            return await self.bad_method(request, error)
         return self._missing(f"there is nothing at {request.url.path[:200]!r}; /docs shows what there is")
 
     async def bad_method(self, request: Request, _error: Exception) -> Response:
         answer = problem(405, "method", f"{request.method[:16]} is not possible here.", detail="/docs shows what is")
-        return self._response(answer)
+        path = request.url.path
+        if path in _ONLY_WRITTEN:
+            allowed = "POST"
+        else:
+            is_account = path.startswith("/v1/accounts/") and path.count("/") == 3
+            allowed = "GET, HEAD" + _ALSO_WRITTEN.get("/v1/accounts/{id}" if is_account else path, "")
+        response = self._response(answer)
+        response.headers["Allow"] = allowed
+        return response
 
     async def _reach(self, request: Request) -> None:
         """Wait for the state that the request asks for."""
         at_least = _number(request, "at_least", default=0, least=0, most=2**63)
         if at_least > self._node.replica.position:
-            await self._node.replica.wait_position(at_least, self._limits.at_least_wait_ms / 1000)
+            await self._wait_position(at_least, self._limits.at_least_wait_ms / 1000)
         consistency = request.query_params.get("consistency")
         if consistency == "linearizable":
             await self._node.writer.submit([])
         elif consistency is not None:
             raise InvalidRequestError("consistency", "may be 'linearizable', or left out for this node's own state")
 
+    async def _wait_position(self, position: int, wait_s: float) -> None:
+        if self._node.is_stopping:
+            wait_s = 0
+        await self._node.replica.wait_position(position, wait_s)
+
+    def _check_not_trimmed(self, after: int) -> None:
+        first = self._node.journal.first
+        if after + 1 < first:
+            reason = f"what followed position {after} was trimmed away: begin at {first - 1}"
+            raise InvalidRequestError("after", reason, status=410)
+
     async def _events_after(self, after: int, limit: int) -> tuple[list[Any], int]:
-        return await asyncio.to_thread(
-            history.events, self._node.journal, self._node.state, after=after, limit=limit, source="/v1/events"
-        )
+        replica = self._node.replica
+        async with self._scans:
+            return await asyncio.to_thread(
+                history.events,
+                self._node.journal,
+                replica.decision,
+                after=after,
+                last=replica.position,
+                limit=limit,
+                source="/v1/events",
+            )
 
     async def _stream(self, after: int) -> AsyncIterator[bytes]:
-        while True:
+        while not self._node.is_stopping:
             try:
-                await self._node.replica.wait_position(after + 1, self._limits.long_poll_wait_ms / 1000)
+                await self._wait_position(after + 1, self._limits.long_poll_wait_ms / 1000)
+                found, after = await self._events_after(after, _PAGE_MAX)
             except PositionTimeoutError:
                 yield b": still here\n\n"
                 continue
-            found, after = await self._events_after(after, _PAGE_MAX)
+            except JournalError as error:
+                # Trimmed away from a reader who is far behind, or closed. To ask again tells which.
+                yield b": " + str(error).encode() + b"\n\n"
+                return
             for event in found:
                 yield b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event))
             yield b"id: %d\n\n" % after
@@ -313,8 +345,10 @@ def _account(account: LedgerAccount) -> Account:
 
 def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
     text = request.query_params.get(name)
-    if text is None:
-        return default
+    return default if text is None else _number_in(text, name, least=least, most=most)
+
+
+def _number_in(text: str, name: str, *, least: int, most: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
         raise InvalidRequestError(name, f"is not a number from {least} to {most}")
     return int(text)

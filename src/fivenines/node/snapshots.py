@@ -11,6 +11,7 @@ at the price of a copy of the page tables, and the child writes it in its own ti
 
 import os
 import re
+import signal
 import struct
 import zlib
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ __all__ = [
     "paths",
     "position_of",
     "prune",
+    "reason_of",
     "write",
 ]
 
@@ -36,6 +38,7 @@ _MAGIC = b"5nsnap01"
 _HEADER = struct.Struct(">8sQ32s32s")  # magic, position, digest of the frame, checksum (SHA-256) of what is before it
 _CHUNK = struct.Struct(">II")  # length, CRC-32; a length of zero is the end, followed by the digest of the state
 _CHUNK_BYTES_MAX = 64 * 1024 * 1024
+_FAILED = 255  # the exit status of a child that failed otherwise than with a number of the operating system
 _NAME = re.compile(r"snapshot-(\d{20})\.snap")
 
 
@@ -100,14 +103,27 @@ def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
         return pid
     # The child. It must outlive nothing that matters: without our sockets and the journal's lock, which it inherited
     # and would otherwise keep from the node's successor, and never back into the event loop above us.
-    status = 1
+    status = _FAILED
     try:
+        signal.set_wakeup_fd(-1)  # it is about to be closed, and its number may come to mean another file
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.nice(10)
         write(directory, state, frame_digest)
         status = 0
+    except OSError as error:
+        status = error.errno or _FAILED
     finally:
         os._exit(status)
+
+
+def reason_of(status: int) -> str:
+    """Say why the child of `fork_snapshot` failed, by the status that it was reaped with."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return f"the child was ended by signal {-code}"
+    return "a bug in the child" if code == _FAILED else os.strerror(code)
 
 
 def load(path: Path) -> LoadedSnapshot:

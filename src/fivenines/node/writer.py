@@ -8,14 +8,13 @@ The queue is bounded, in requests and in commands; what does not fit is refused 
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from fivenines.journal import Frame, Journal, JournalError
+from fivenines.journal import Frame, Journal, JournalError, JournalFullError
 from fivenines.ledger import Applied, Batch, Command, State, encode
 from fivenines.node.settings import NodeSettings
 
@@ -24,6 +23,7 @@ __all__ = ["OverloadedError", "Receipt", "Writer"]
 _log = structlog.get_logger("fivenines.node")
 
 _FAILED_PAUSE_S = 0.1  # a journal that refuses is not asked more often than this
+_PROBE_S = 1.0  # how often a full journal is asked whether it has room, while there are no writes that would ask
 _MARK_BYTES = 48  # from the start of a payload: the schema, the writer and the sequence lie within
 
 
@@ -64,14 +64,17 @@ class _InFlight:
 class Writer:
     """The way from requests to the journal."""
 
-    def __init__(self, journal: Journal, state: State, settings: NodeSettings, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, journal: Journal, state: State, settings: NodeSettings, clock_us: Callable[[], int], id: bytes
+    ) -> None:
         # A request is never split, and a frame of one alone must fit: what a body says takes no more room in a frame.
         assert settings.limits.body_bytes_max + settings.frame_bytes_max <= journal.payload_bytes_max
         self._journal = journal
         self._state = state
         self._settings = settings
         self._clock_us = clock_us
-        self._id = os.urandom(16)
+        assert len(id) == 16, id
+        self._id = id
         self._sequence = 0
         self._queue: deque[_Request] = deque()
         self._queued_commands = 0
@@ -80,6 +83,7 @@ class Writer:
         self._in_flight: dict[bytes, _InFlight] = {}
         self._closing = False
         self._expiry_awaited_us: int | None = None
+        self._journal_full: str | None = None
 
     @property
     def queued_requests(self) -> int:
@@ -90,6 +94,11 @@ class Writer:
     def queued_commands(self) -> int:
         """Commands that wait for a frame."""
         return self._queued_commands
+
+    @property
+    def journal_full(self) -> str | None:
+        """Why the journal had no room for the last frame, None if it had."""
+        return self._journal_full
 
     @property
     def has_room(self) -> bool:
@@ -130,7 +139,7 @@ class Writer:
                 await self._slots.acquire()
                 # Only now are the requests taken: whatever came while the slot was busy is in this frame.
                 requests = self._take()
-                if not requests and not self._expiry_is_due:
+                if not requests and not self._expiry_is_due and not self._journal_full:
                     self._slots.release()
                     continue
                 commands = requests[0].commands if len(requests) == 1 else [c for r in requests for c in r.commands]
@@ -173,7 +182,8 @@ class Writer:
     async def _wait_for_work(self) -> None:
         """Wait for a request, for the close, or for the time at which a hold expires.
 
-        A frame without commands is due then, since the journal's time is what the frames say.
+        A frame without commands is due then, since the journal's time is what the frames say. It is due as well while
+        the journal is full: that is how we learn that there is room again, though nobody sends us writes meanwhile.
         """
         if self._queue or self._closing:
             return
@@ -181,6 +191,8 @@ class Writer:
         expiry_us = self._state.next_expiry_us
         self._expiry_awaited_us = expiry_us
         wait_s = None if expiry_us is None else max(0.001, (expiry_us - self._clock_us()) / 1_000_000)
+        if self._journal_full or self._journal.failed:
+            wait_s = _PROBE_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
@@ -208,13 +220,16 @@ class Writer:
             position = await self._journal.append(payload)
         except JournalError as error:
             self._in_flight.pop(mark, None)
-            _log.warning("append.failed", reason=str(error), commands=len(batch.commands))
+            self._journal_full = str(error) if isinstance(error, JournalFullError) else None
+            if batch.commands:
+                _log.warning("append.failed", reason=str(error), commands=len(batch.commands))
             for request in requests:
                 future = request.applied or request.durable
                 if future is not None and not future.done():
                     future.set_exception(error)
             await asyncio.sleep(_FAILED_PAUSE_S)
         else:
+            self._journal_full = None
             for request in requests:
                 if request.durable is not None and not request.durable.done():
                     request.durable.set_result(Receipt(position, [], {}))
