@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fivenines.api import Accepted, ItemResult, RowResult
-from fivenines.journal import JournalError, JournalFullError, NotDoneError
+from fivenines.journal import FrameTooLargeError, JournalError, JournalFullError, NotDoneError
 from fivenines.ledger import Command, OpenAccount, Outcome, RegisterAsset
 from fivenines.node import requests
 from fivenines.node.metrics import Metrics
@@ -34,12 +34,19 @@ _MSGPACK = {b"application/msgpack", b"application/x-msgpack", b"application/vnd.
 _NAMES = {int(outcome): outcome.name for outcome in Outcome}
 _FIRST_REFUSAL = min(outcome for outcome in Outcome if outcome.is_refusal)
 
+_ACCOUNT = "/v1/accounts/"
+_POSITION = b"ledger-position"
+
 _encode_json = msgspec.json.Encoder().encode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 class _HungUpError(Exception):
     """The client hung up before its request was whole: nothing was done, and nobody is there to be told."""
+
+
+class _TooLargeError(Exception):
+    """The body is longer than we take."""
 
 
 class Gateway:
@@ -65,10 +72,36 @@ class Gateway:
             await self._write("accounts", _parse_accounts, scope, receive, send)
         elif method == "POST" and path == "/v1/assets":
             await self._write("assets", _parse_asset, scope, receive, send)
-        elif method == "PATCH" and path.startswith("/v1/accounts/"):
+        elif method == "PATCH" and path.startswith(_ACCOUNT) and path != _ACCOUNT and "/" not in path[len(_ACCOUNT) :]:
             await self._write("account", _parse_change, scope, receive, send)
         else:
-            await self._pages(scope, receive, send)
+            await self._pages(scope, receive, self._with_position(send))
+
+    @property
+    def position(self) -> int:
+        """The position that an answer of now shows."""
+        return self._node.replica.position
+
+    async def refuse_connection(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer a request on a connection that is one too many."""
+        answer = problem(
+            503,
+            "too_many_connections",
+            "This node has as many connections as it can bear.",
+            detail="nothing was done; try again, after a while, with the same ids",
+            retry_after_s=self._limits.retry_after_s,
+            headers=((b"connection", b"close"),),
+        )
+        self._metrics.observe("connection", answer.status, 0)
+        await _send(send, answer, self.position)
+
+    def _with_position(self, send: Send) -> Send:
+        async def send_with_position(message: Message) -> None:
+            if message["type"] == "http.response.start" and _POSITION not in dict(message["headers"]):
+                message["headers"] = [*message["headers"], (_POSITION, b"%d" % self.position)]
+            await send(message)
+
+        return send_with_position
 
     async def _write(
         self,
@@ -114,9 +147,12 @@ class Gateway:
         if not self._node.writer.has_room or self._bodies_bytes + size > self._limits.bodies_bytes_max:
             return self._overloaded()
 
-        body = await self._receive(receive)
-        if body is None:
+        try:
+            body = await self._receive(receive)
+        except _TooLargeError:
             return self._too_large()
+        except OverloadedError:
+            return self._overloaded()
         self._bodies_bytes += len(body)
         try:
             parsed = parse(scope, body, is_msgpack, self._limits.array_items_max)
@@ -128,6 +164,8 @@ class Gateway:
             )
         except OverloadedError:
             return self._overloaded()
+        except FrameTooLargeError:
+            return self._too_large()
         except JournalError as error:
             return self._not_written(error)
         finally:
@@ -138,23 +176,31 @@ class Gateway:
             return _row_results(parsed, receipt)
         return _results(parsed, receipt, is_msgpack=is_msgpack)
 
-    async def _receive(self, receive: Receive) -> bytes | None:
-        """Return the body, None if it is too long."""
+    async def _receive(self, receive: Receive) -> bytes:
+        """Return the body. What comes of it is counted as it comes: a slow sender's share is memory, too."""
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            return body if len(body) <= self._limits.body_bytes_max else None
+            if len(body) > self._limits.body_bytes_max:
+                raise _TooLargeError
+            return body
         parts: list[bytes] = []
         size = 0
-        while message["type"] == "http.request":
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._limits.body_bytes_max:
-                return None
-            parts.append(part)
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await receive()
+        try:
+            while message["type"] == "http.request":
+                part = message.get("body", b"")
+                size += len(part)
+                self._bodies_bytes += len(part)
+                if size > self._limits.body_bytes_max:
+                    raise _TooLargeError
+                if self._bodies_bytes > self._limits.bodies_bytes_max:
+                    raise OverloadedError
+                parts.append(part)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await receive()
+        finally:
+            self._bodies_bytes -= size
         raise _HungUpError
 
     async def _hold_back(self, answer: Answer) -> Answer:
@@ -284,7 +330,7 @@ async def _send(send: Send, answer: Answer, position: int) -> None:
             "headers": [
                 (b"content-type", answer.content_type),
                 (b"content-length", b"%d" % len(answer.body)),
-                (b"ledger-position", b"%d" % position),
+                (_POSITION, b"%d" % position),
                 *answer.headers,
             ],
         }

@@ -5,6 +5,7 @@ snapshot, let go of the journal.
 """
 
 import asyncio
+import functools
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import structlog
 import uvicorn
 
 from fivenines.journal import FileJournal, FileJournalSettings
+from fivenines.node.connections import Connection, close_late
 from fivenines.node.gateway import Gateway
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node, open_node
@@ -25,6 +27,9 @@ from fivenines.node.settings import NodeSettings
 __all__ = ["ServeSettings", "serve"]
 
 _log = structlog.get_logger("fivenines.node")
+
+_BACKLOG = 1024
+"""Connections that wait to be accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,7 @@ class ServeSettings:
     port: int = 9959
     """0 takes a free one."""
     connections_max: int = 4_096
-    """Connections beyond are answered 503 by the server at once."""
+    """A connection beyond takes the place of an idle one; where none is idle, its request is answered 503."""
     stop_s_max: int = 20
     """How long a stop waits for requests in flight."""
     node: NodeSettings = field(default_factory=NodeSettings)
@@ -75,25 +80,35 @@ async def _serve_http(
     node: Node, listener: socket.socket, settings: ServeSettings, on_ready: Callable[[Node, str], None]
 ) -> None:
     metrics = Metrics(node)
+    gateway = Gateway(node, pages(node, metrics), metrics)
+    connection = functools.partial(
+        Connection, gateway=gateway, limits=settings.node.limits, connections_max=settings.connections_max
+    )
     config = uvicorn.Config(
-        Gateway(node, pages(node, metrics), metrics),
+        gateway,
         loop="none",
-        http="httptools",
+        http=connection,  # type: ignore[arg-type]  # whatever makes a connection will do
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
         date_header=False,
-        limit_concurrency=settings.connections_max,
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.stop_s_max,
         timeout_keep_alive=75,
-        backlog=1024,
+        backlog=_BACKLOG,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        node.stop_waiting()
+        server.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
+    listener.listen(_BACKLOG)  # whoever is told that we are ready may connect at once
     host, port = listener.getsockname()[:2]
     on_ready(node, f"http://{f'[{host}]' if ':' in host else host}:{port}")
     _log.info("node.serving", host=host, port=port, position=node.replica.position)
@@ -107,6 +122,12 @@ class _Server(uvicorn.Server):
         """Stop gracefully; a second time, at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections, ten times a second; called by uvicorn."""
+        if counter % 10 == 0:
+            close_late(list(self.server_state.connections), asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Leave the signals to `serve`."""

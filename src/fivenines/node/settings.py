@@ -11,6 +11,10 @@ class Limits:
 
     body_bytes_max: int = 8 * 1024 * 1024
     """A longer request body is answered 413."""
+    head_bytes_max: int = 64 * 1024
+    """A longer head of a request is answered 431."""
+    request_s_max: int = 30
+    """A request that is not whole by then is dropped, and its connection closed."""
     array_items_max: int = 10_000
     """Transactions or accounts in one array; a longer one is answered 422."""
     queue_requests_max: int = 256

@@ -1,0 +1,141 @@
+"""Connections: uvicorn's, bounded in number, in time and in bytes, so that nobody can keep a node busy with nothing.
+
+uvicorn waits for ever for a request that never becomes whole, and takes a head of any length. Here
+
+- a request must be whole within `Limits.request_s_max`, and its head within `Limits.head_bytes_max`;
+- of connections there are at most so many. A new one takes the place of those that have been idle for longest; where
+  none is idle, its request is answered 503, like any other that is too much;
+- what is no HTTP gets an answer like all others: a problem, with `Ledger-Position`.
+
+Nothing of this costs a timer for each request: one look at all connections, now and then, finds those that are late.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from fivenines.node.gateway import Gateway
+from fivenines.node.problems import Answer, problem
+from fivenines.node.settings import Limits
+
+__all__ = ["Connection", "close_late"]
+
+_MADE_ROOM = 16  # one connection in so many of the idle ones is closed at once, which spares looking for each new one
+
+
+class Connection(HttpToolsProtocol):
+    """One connection; uvicorn makes them."""
+
+    def __init__(self, *arguments: Any, gateway: Gateway, limits: Limits, connections_max: int, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._gateway = gateway
+        self._limits = limits
+        self._connections_max = connections_max
+        self._since = 0.0  # when the present request began, or else when the last one was answered
+        self._was_used = False
+        self._is_receiving = False
+        self._head_is_whole = False
+        self._received_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received or answered."""
+        return not self._is_receiving and self._is_answered
+
+    @property
+    def idle_since(self) -> float:
+        """The event loop's time at which the connection became idle."""
+        return self._since
+
+    @property
+    def _is_answered(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def is_late(self, now: float) -> bool:
+        """Whether the connection has been idle, or its request incomplete, for too long."""
+        if self._is_receiving or not self._was_used:
+            return now - self._since > self._limits.request_s_max
+        return self._is_answered and now - self._since > self.timeout_keep_alive
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection, in the place of another if there are too many."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        if len(self.connections) > self._connections_max and not self._make_room():
+            self.app = self._gateway.refuse_connection
+
+    def _make_room(self) -> bool:
+        idle = [c for c in _ours(self.connections) if c is not self and c.is_idle and not c.transport.is_closing()]
+        for connection in heapq.nsmallest(len(idle) // _MADE_ROOM + 1, idle, key=lambda c: c.idle_since):
+            connection.transport.close()
+        return bool(idle)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, as long as what they begin may still become a request that we take."""
+        super().data_received(data)
+        if self._is_receiving:
+            self._received_bytes += len(data)
+            if not self._head_is_whole:
+                if self._received_bytes > self._limits.head_bytes_max:
+                    self._refuse(problem(431, "head_too_large", "The head of the request is too large."))
+            elif self._received_bytes > self._limits.head_bytes_max + 2 * self._limits.body_bytes_max:
+                # It was answered long ago, and goes on sending.
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Note that a request begins."""
+        super().on_message_begin()
+        self._since = self.loop.time()
+        self._was_used = True
+        self._is_receiving = True
+        self._head_is_whole = False
+        self._received_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is whole."""
+        self._head_is_whole = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole."""
+        self._is_receiving = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Note that a request was answered."""
+        if not self._is_receiving:
+            self._since = self.loop.time()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(problem(400, "no_http", "This is not HTTP as we read it.", detail=msg))
+
+    def _refuse(self, answer: Answer) -> None:
+        if self.transport.is_closing():
+            return
+        head = (
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+            f"content-type: {answer.content_type.decode()}\r\n"
+            f"content-length: {len(answer.body)}\r\n"
+            f"ledger-position: {self._gateway.position}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + answer.body)
+        self.transport.close()
+
+
+def close_late(connections: Iterable[object], now: float) -> None:
+    """Close the connections that are late. `now` is the event loop's time."""
+    for connection in _ours(connections):
+        if connection.is_late(now):
+            connection.transport.close()
+
+
+def _ours(connections: Iterable[object]) -> list[Connection]:
+    return [connection for connection in connections if isinstance(connection, Connection)]
