@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from fivenines.client.operations import Operations, Pages
 from fivenines.client.retry import Call, Limits, Sleep, Try
 from fivenines.client.shell import (
+    Connections,
     Inbox,
     answer_of,
-    client_options,
+    busy_here,
     failure,
+    http_request,
     item_of,
     make_session,
     present,
-    request_options,
+    transport_options,
 )
 from fivenines.client.wire import Failure, Reply
 
@@ -91,7 +93,11 @@ class AsyncLedger:
         )
         self.operations = Operations(session)
         self._sleep = sleep
-        self._http = httpx.AsyncClient(transport=transport, **client_options(session, tls))
+        options = transport_options(session, tls) if transport is None else {}
+        self._connections: Connections[httpx.AsyncBaseTransport] = Connections(
+            lambda: httpx.AsyncHTTPTransport(**options), shared=transport
+        )
+        self._places = asyncio.Semaphore(limits.connections_max)
         self._request_errors = httpx.RequestError
 
     create_asset = _awaits(Operations.create_asset)
@@ -122,7 +128,8 @@ class AsyncLedger:
 
     async def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
-        await self._http.aclose()
+        for transport in self._connections.end():
+            await transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,9 +156,21 @@ class AsyncLedger:
                     came = None
 
     async def _try(self, step: Try) -> Reply | Failure:
-        inbox = Inbox(step, self.operations.session)
         try:
-            response = await self._http.send(self._http.build_request(**request_options(step)), stream=True)
+            async with asyncio.timeout(step.timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            return busy_here(step)
+        try:
+            return await self._exchange(step)
+        finally:
+            self._places.release()
+
+    async def _exchange(self, step: Try) -> Reply | Failure:
+        inbox = Inbox(step, self.operations.session)
+        transport = self._connections.take()
+        try:
+            response = await transport.handle_async_request(http_request(step))
             try:
                 async for chunk in response.aiter_raw():
                     if (trouble := inbox.take(chunk)) is not None:
@@ -160,4 +179,6 @@ class AsyncLedger:
                 await response.aclose()
         except self._request_errors as error:
             return failure(error, step)
+        finally:
+            self._connections.give_back(transport)
         return inbox.reply(response)

@@ -8,9 +8,10 @@ import os
 import ssl
 from collections.abc import Callable
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 from urllib.parse import urlsplit
 
+from fivenines import __version__
 from fivenines.client.retry import Limits, Servers, Session, Try
 from fivenines.client.wire import JSON, Failure, Reply
 
@@ -19,18 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_URL",
+    "Connections",
     "Inbox",
     "answer_of",
-    "client_options",
+    "busy_here",
     "failure",
+    "http_request",
     "item_of",
     "make_session",
     "present",
-    "request_options",
+    "transport_options",
 ]
 
 DEFAULT_URL: Final = "http://127.0.0.1:9959"
 URL_VARIABLE: Final = "FIVENINES_URL"
+USER_AGENT: Final = f"fivenines/{__version__}"
+KEEP_IDLE_S: Final = 30.0
+"""How long an idle connection is trusted to be open still: less than the 75 s of a node, or the 60 s of most edges."""
+
+Transport = TypeVar("Transport")
 
 
 def base_urls(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,44 +77,92 @@ def make_session(
     )
 
 
-def client_options(session: Session, tls: ssl.SSLContext | None) -> dict[str, Any]:
-    """Return the arguments of a httpx client.
+class Connections(Generic[Transport]):
+    """Transports of one connection each; whoever sends a request takes one for as long as that lasts.
+
+    A pool of httpx looks through all its connections for each request and again for each answer: with 64 requests at
+    once that takes five times as long as all the rest. Here the one that was given back last is taken first, so few
+    stay warm under little load. Threads may share it.
+
+    Args:
+        make: opens a transport.
+        shared: used for all requests at once, in the place of those that are made.
+    """
+
+    def __init__(self, make: Callable[[], Transport], *, shared: Transport | None) -> None:
+        self._make = make
+        self._shared = shared
+        self._idle: list[Transport] = []
+        self._all: list[Transport] = [] if shared is None else [shared]
+        self._is_closed = False
+
+    def take(self) -> Transport:
+        """Return a transport that nobody else has."""
+        if self._is_closed:
+            raise RuntimeError("this ledger client is closed")
+        if self._shared is not None:
+            return self._shared
+        try:
+            return self._idle.pop()
+        except IndexError:
+            made = self._make()
+            self._all.append(made)
+            return made
+
+    def give_back(self, transport: Transport) -> None:
+        """Let somebody else have it."""
+        if self._shared is None:
+            self._idle.append(transport)
+
+    def end(self) -> list[Transport]:
+        """Lend no more, and return all that are to be closed."""
+        self._is_closed = True
+        every, self._all = self._all, []
+        return every
+
+
+def transport_options(session: Session, tls: ssl.SSLContext | None) -> dict[str, Any]:
+    """Return the arguments of a httpx transport for one connection.
 
     Certificates are judged by the system's own store, where private ones are installed. Without an https URL no store
-    is read, which saves time; nothing is sent over TLS then, for redirects are not followed. Proxies from the
-    environment are not used: a ledger is reached directly or not at all.
+    is read, which saves time; nothing is sent over TLS then, for redirects are not followed. Proxies are not used: a
+    ledger is reached directly or not at all.
     """
     import httpx
-
-    from fivenines import __version__
 
     is_secure = any(url.startswith("https:") for url in session.servers.urls)
     return {
         "verify": (tls or ssl.create_default_context()) if is_secure else False,
         "trust_env": False,
-        "follow_redirects": False,
-        "headers": {"User-Agent": f"fivenines/{__version__}", "Accept-Encoding": "identity"},
-        "limits": httpx.Limits(
-            max_connections=session.limits.connections_max, max_keepalive_connections=session.limits.connections_max
-        ),
+        "limits": httpx.Limits(max_connections=1, keepalive_expiry=KEEP_IDLE_S),
     }
 
 
-def request_options(step: Try) -> dict[str, Any]:
-    """Return the arguments of `build_request` for one try."""
+def http_request(step: Try) -> "httpx.Request":
+    """Make what httpx sends for one try."""
     import httpx
 
     request = step.request
-    headers = {"Accept": request.media_type if request.media_type == JSON else f"{request.media_type}, {JSON};q=0.5"}
+    headers = {
+        "Accept": request.media_type if request.media_type == JSON else f"{request.media_type}, {JSON};q=0.5",
+        "Accept-Encoding": "identity",
+        "User-Agent": USER_AGENT,
+    }
     if request.body:
         headers["Content-Type"] = request.media_type
-    return {
-        "method": request.method,
-        "url": step.url + request.path,
-        "content": request.body or None,
-        "headers": headers,
-        "timeout": httpx.Timeout(step.timeout_s, connect=step.connect_timeout_s),
-    }
+    timeout = httpx.Timeout(step.timeout_s, connect=step.connect_timeout_s)
+    return httpx.Request(
+        request.method,
+        step.url + request.path,
+        headers=headers,
+        content=request.body or None,
+        extensions={"timeout": timeout.as_dict()},
+    )
+
+
+def busy_here(step: Try) -> Failure:
+    """Say that as many requests are under way as may be."""
+    return Failure("busy_here", f"no free connection within {step.timeout_s:.3g} s: raise Limits.connections_max")
 
 
 def present(method: Callable[..., Any], operation: Callable[..., Any], *, owner: str, returns: Any) -> None:
@@ -174,8 +230,6 @@ def failure(error: "httpx.RequestError", step: Try) -> Failure:
             return Failure("unreached", f"no connection to {step.url} within {step.connect_timeout_s:.3g} s")
         case httpx.ConnectError() | httpx.ProxyError():
             return Failure("unreached", f"no connection to {step.url}{said}")
-        case httpx.PoolTimeout():
-            return Failure("busy_here", f"no free connection within {step.timeout_s:.3g} s: raise connections_max")
         case httpx.TimeoutException():
             return Failure("timed_out", f"no answer from {step.url} within {step.timeout_s:.3g} s")
         case httpx.DecodingError():

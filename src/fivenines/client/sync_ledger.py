@@ -2,6 +2,7 @@
 
 import random as chance
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from fivenines.client.operations import Operations, Pages
 from fivenines.client.retry import Call, Limits, Sleep, Try
 from fivenines.client.shell import (
+    Connections,
     Inbox,
     answer_of,
-    client_options,
+    busy_here,
     failure,
+    http_request,
     item_of,
     make_session,
     present,
-    request_options,
+    transport_options,
 )
 from fivenines.client.wire import Failure, Reply
 
@@ -96,7 +99,11 @@ class Ledger:
         )
         self.operations = Operations(session)
         self._sleep = sleep
-        self._http = httpx.Client(transport=transport, **client_options(session, tls))
+        options = transport_options(session, tls) if transport is None else {}
+        self._connections: Connections[httpx.BaseTransport] = Connections(
+            lambda: httpx.HTTPTransport(**options), shared=transport
+        )
+        self._places = threading.Semaphore(limits.connections_max)
         self._request_errors = httpx.RequestError
 
     create_asset = _waits(Operations.create_asset)
@@ -127,7 +134,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
-        self._http.close()
+        for transport in self._connections.end():
+            transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -154,9 +162,18 @@ class Ledger:
                     came = None
 
     def _try(self, step: Try) -> Reply | Failure:
-        inbox = Inbox(step, self.operations.session)
+        if not self._places.acquire(timeout=step.timeout_s):
+            return busy_here(step)
         try:
-            response = self._http.send(self._http.build_request(**request_options(step)), stream=True)
+            return self._exchange(step)
+        finally:
+            self._places.release()
+
+    def _exchange(self, step: Try) -> Reply | Failure:
+        inbox = Inbox(step, self.operations.session)
+        transport = self._connections.take()
+        try:
+            response = transport.handle_request(http_request(step))
             try:
                 for chunk in response.iter_raw():
                     if (trouble := inbox.take(chunk)) is not None:
@@ -165,4 +182,6 @@ class Ledger:
                 response.close()
         except self._request_errors as error:
             return failure(error, step)
+        finally:
+            self._connections.give_back(transport)
         return inbox.reply(response)

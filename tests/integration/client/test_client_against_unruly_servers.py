@@ -1,12 +1,13 @@
 """A server may do anything to a connection: each id is done at most once, and errors tell truly what is known."""
 
 import asyncio
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fivenines import AsyncLedger
+from fivenines import AsyncLedger, Ledger
 from fivenines.api import NewTransaction, Posting
 from fivenines.client import Limits, MaybeDoneError, NotDoneError, NotFoundError, UnavailableError
 from fivenines.ids import new_id, new_ids, new_ids16
@@ -95,6 +96,44 @@ def test_the_other_region_answers_when_one_is_gone_and_is_kept_from_then_on(open
 
 
 @shells
+def test_a_server_that_does_not_speak_tls_is_told_as_not_done(open_ledger: Open) -> None:
+    with UnrulyLedger() as server:
+        url = server.url.replace("http:", "https:")
+        with (
+            open_ledger(url, limits=QUICK, deadline_s=Ticks.TWO_TRIES, clock=Ticks()) as ledger,
+            pytest.raises(NotDoneError, match=r"(?i)ssl"),
+        ):
+            ledger.post(source="a", destination="b", amount=1)
+        assert not server.done
+
+
+@shells
+def test_a_closed_client_sends_nothing(open_ledger: Open) -> None:
+    with UnrulyLedger() as server:
+        ledger = open_ledger(server.url)
+        with ledger:
+            ledger.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                ledger.account("a")
+        assert not server.paths
+
+
+def test_a_request_that_finds_no_free_connection_was_not_done() -> None:
+    limits = Limits(connections_max=1, try_timeout_s=60)
+    with UnrulyLedger(["hang_before"]) as server, Ledger(server.url, limits=limits) as ledger:
+        first = threading.Thread(target=ledger.post, kwargs={"source": "a", "destination": "b", "amount": 1})
+        first.start()
+        server.arrived.wait()
+        ledger.operations.session.deadline_s = 0.2
+        with pytest.raises(NotDoneError, match="connections_max"):
+            ledger.post(source="a", destination="b", amount=1)
+        server.closing.set()
+        first.join()
+        assert set(server.done.values()) == {1}
+        assert len(server.done) == 1
+
+
+@shells
 def test_the_other_region_answers_when_one_hangs(open_ledger: Open) -> None:
     with UnrulyLedger(["hang_after"] * 100) as hanging, UnrulyLedger() as server:
         with open_ledger(hanging.url, server.url, limits=Limits(try_timeout_s=1, avoid_s=60)) as ledger:
@@ -125,6 +164,23 @@ def test_a_read_waits_for_what_this_client_has_seen(open_ledger: Open) -> None:
         assert server.paths == ["/v1/transactions", f"/v1/transactions/{id}?at_least=7"]
 
 
+def test_a_task_that_finds_no_free_connection_has_not_done_anything() -> None:
+    async def load(server: UnrulyLedger) -> None:
+        limits = Limits(connections_max=1, try_timeout_s=60)
+        async with AsyncLedger(server.url, limits=limits) as ledger:
+            first = asyncio.create_task(ledger.post(source="a", destination="b", amount=1))
+            await asyncio.to_thread(server.arrived.wait)
+            ledger.operations.session.deadline_s = 0.2
+            with pytest.raises(NotDoneError, match="connections_max"):
+                await ledger.post(source="a", destination="b", amount=1)
+            server.closing.set()
+            await first
+
+    with UnrulyLedger(["hang_before"]) as server:
+        asyncio.run(load(server))
+        assert list(server.done.values()) == [1]
+
+
 def test_many_tasks_share_one_client_through_unruly_times() -> None:
     words: list[Word] = ["cut_after", "busy", "serve", "bad_gateway", "reset_after", "serve", "half", "noise"]
 
@@ -147,8 +203,6 @@ def test_what_is_no_url_of_a_ledger_is_refused_at_once(open_ledger: Open, url: s
 
 
 def test_urls_come_from_the_environment_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fivenines import Ledger
-
     def urls(*given: str) -> tuple[str, ...]:
         with Ledger(*given) as ledger:
             return ledger.operations.session.servers.urls

@@ -45,6 +45,8 @@ class UnrulyLedger:
         done: how often the work of each id was really done: 1, unless the book is broken.
         seen: how often each id arrived.
         paths: the path and query of each request.
+        arrived: set when there was a request.
+        closing: set to let go of what hangs.
     """
 
     def __init__(self, script: Iterable[Word] = ()) -> None:
@@ -53,6 +55,7 @@ class UnrulyLedger:
         self.done: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.paths: list[str] = []
+        self.arrived = threading.Event()
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -99,6 +102,7 @@ class UnrulyLedger:
         """Count what arrived, whether or not it will be done."""
         with self._lock:
             self.paths.append(path)
+            self.arrived.set()
             self.seen.update(_key(item) for item in _items(content))
 
     def work(self, method: str, path: str, content: Any) -> tuple[int, Any]:
