@@ -41,6 +41,8 @@ from tests.unit.ledger.world import (
 )
 
 NEW = make_id(1000)
+FIRST_OF_FUTURE = (NOW_MS + 300_001).to_bytes(6, "big") + bytes(10)
+FIRST_OF_WINDOW = (NOW_MS - 30 * 24 * 3600 * 1000).to_bytes(6, "big") + bytes(10)
 O = Outcome  # noqa: E741 - the rows are read as a table
 Row = tuple[str, Command, Outcome]
 
@@ -49,6 +51,8 @@ POST_LADDER: list[Row] = [
     ("a future id wins over no postings", Post(FUTURE, ()), O.id_in_future),
     ("the oldest id", Post(make_id(0, -30 * 24 * 3600 * 1000), posts("bank", "rich", 1)), O.posted),
     ("the newest id", Post(make_id(0, 300_000), posts("bank", "rich", 1)), O.posted),
+    ("the first id of the future", PostOne(FIRST_OF_FUTURE, "bank", "rich", 1), O.id_in_future),
+    ("the first id of the window", PostOne(FIRST_OF_WINDOW, "bank", "rich", 1), O.posted),
     ("the same again", Post(DECIDED, posts("bank", "rich", 1)), O.posted),
     ("the same again in the short form", PostOne(DECIDED, "bank", "rich", 1), O.posted),
     ("a used id wins over no postings", Post(DECIDED, ()), O.id_reused),
