@@ -4,8 +4,8 @@
 each transaction, any answer that differs from it, each try that was cut off, and when what happened. A transaction is
 **acknowledged** when its answer arrived here whole.
 
-It also tells when a request has just gone out with others still unanswered. A kill at that very moment, before anything
-else runs, hits a ledger that has this request in front of it: `Killer` does that.
+It also tells when a request is going out with others still unanswered. A kill at that very moment, before anything else
+runs, cuts this one in two, and hits those that the ledger is at work on: `Killer` does that.
 """
 
 import math
@@ -45,8 +45,8 @@ class Try:
     is_msgpack: bool
     at: float
     """When it began."""
-    sent_at: float = math.inf
-    """When it had gone out whole."""
+    out_at: float = math.inf
+    """When its head had gone out, and its body began to: from then on the ledger has something of it."""
     ended: float = math.inf
     acknowledged: int = 0
     """How many transactions its answer acknowledged; 0 when it was cut off or turned away."""
@@ -72,9 +72,9 @@ class Record:
     answered: list[Try] = field(default_factory=list)
     """Tries that were acknowledged, in the order of their answers."""
     cut_off: list[Try] = field(default_factory=list)
-    """Tries without an answer, that had gone out whole."""
+    """Tries without an answer, of which something had gone out."""
     refused_connections: int = 0
-    """Tries that never went out whole: nobody was there."""
+    """Tries of which nothing went out: nobody was there."""
     turned_away: int = 0
     """Answers other than 200: the ledger asked to come back later."""
 
@@ -87,7 +87,7 @@ class Kill:
     after: int
     """How many transactions were acknowledged before."""
     requests: int
-    """How many requests had gone out whole and were unanswered."""
+    """How many requests had gone out and were unanswered."""
     transactions: int
     """How many transactions those held."""
     cut_off: int = 0
@@ -119,12 +119,12 @@ class Killer:
         self.kills: list[Kill] = []
 
     def consider(self, acknowledged: int, open_tries: Sequence[Try], now: float) -> None:
-        """Kill, if it is time to; called right after a request has gone out."""
+        """Kill, if it is time to; called just when a request goes out."""
         if not self._targets or acknowledged < self._targets[0]:
             return
         if self.kills and self.kills[-1].recovery_s is None:
             return
-        sent = [each for each in open_tries if each.sent_at <= now]
+        sent = [each for each in open_tries if each.out_at <= now]
         late = acknowledged - self._targets[0]
         if len(sent) < max(1, round(self.REQUESTS_WANTED * (1 - late / self._patience))):
             return
@@ -161,10 +161,10 @@ class Recorder(httpx.AsyncBaseTransport):
         this = Try(await request.aread(), is_msgpack, self._clock())
 
         async def trace(event: str, _info: object) -> None:
-            if event.endswith("send_request_body.complete"):
-                this.sent_at = self._clock()
+            if event.endswith("send_request_body.started"):
+                this.out_at = self._clock()
                 if self.killer is not None:
-                    self.killer.consider(len(self.record.answers), list(self._open), this.sent_at)
+                    self.killer.consider(len(self.record.answers), list(self._open), this.out_at)
 
         request.extensions = {**request.extensions, "trace": trace}
         self._open[this] = None
@@ -176,7 +176,7 @@ class Recorder(httpx.AsyncBaseTransport):
             finally:
                 await response.aclose()
         except httpx.TransportError:
-            if this.sent_at < math.inf:
+            if this.out_at < math.inf:
                 self.record.cut_off.append(this)
             else:
                 self.record.refused_connections += 1

@@ -234,7 +234,7 @@ async def _keep_up(process: LedgerProcess, killer: Killer, told: Callable[[str],
 def _complete(kill: Kill, record: Record) -> None:
     """Find out, once all is answered, what became of the requests that a kill cut off."""
     for each in record.cut_off:
-        if each.sent_at <= kill.at <= each.ended:
+        if each.out_at <= kill.at <= each.ended:
             kill.cut_off += 1
             for id in each.ids():
                 answer = record.answers.get(id)

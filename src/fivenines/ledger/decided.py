@@ -9,7 +9,7 @@ the whole retention window. It is kept sorted throughout:
   ever seen, was surely not decided before: one comparison settles it, and it is appended to the `tail`, three plain
   lists. The state machine does just that in its hot loop, without a call.
 - Any other id is looked up by bisection and inserted where it belongs.
-- When the tail grows long its older part is sealed into **blocks**: compact sorted arrays of 24 bytes an id, which the
+- When the tail grows long its older part is sealed into **blocks**: compact sorted arrays of 22 bytes an id, which the
   garbage collector never sees. A late id may still be inserted into a block; one that grows too large is split.
 - Blocks whose last id is older than the retention window are dropped whole, from the front.
 
@@ -35,6 +35,7 @@ _BLOCK_IDS = 8_192
 _BLOCK_IDS_MAX = 2 * _BLOCK_IDS
 _TAIL_IDS_MAX = 32_768
 _SEAL_IDS = 3 * _BLOCK_IDS  # leaves the newest quarter open, where clocks that differ a little still insert
+_NARROW_MAX = 2**16 - 1
 _DISTANCE_MAX = 2**32 - 1  # stands for "this far or farther": the position is then not known any more
 
 assert _SEAL_IDS < _TAIL_IDS_MAX
@@ -55,14 +56,14 @@ def pack(outcome: int, fingerprint: int) -> int:
 
 
 class Block:
-    """A sorted run of ids, 24 bytes each."""
+    """A sorted run of ids, 22 bytes each, or 24 where their positions lie far apart."""
 
     __slots__ = ("base", "distances", "ids", "values")
 
     def __init__(self, ids: bytes | bytearray, values: Iterable[int], distances: Iterable[int], base: int) -> None:
         self.ids = bytearray(ids)
         self.values = array("I", values)
-        self.distances = array("I", distances)
+        self.distances = _narrowest(array("I", distances))
         self.base = base
 
     def __len__(self) -> int:
@@ -100,7 +101,10 @@ class Block:
         at = index * _ID_BYTES
         self.ids[at:at] = id
         self.values.insert(index, value)
-        self.distances.insert(index, _distance(position, self.base))
+        distance = _distance(position, self.base)
+        if distance > _NARROW_MAX and self.distances.typecode == "H":
+            self.distances = array("I", self.distances)
+        self.distances.insert(index, distance)
 
     def split(self) -> tuple["Block", "Block"]:
         """Return the lower and the upper half."""
@@ -199,6 +203,10 @@ class DecidedIds:
             halves = block.split()
             self.blocks[index : index + 1] = halves
             self._lasts[index : index + 1] = [half.last for half in halves]
+
+
+def _narrowest(distances: "array[int]") -> "array[int]":
+    return array("H", distances) if max(distances, default=0) <= _NARROW_MAX else distances
 
 
 def _unpack(value: int, position: int | None) -> Decided:

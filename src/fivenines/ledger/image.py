@@ -245,7 +245,9 @@ def _restore_holds(state: State, holds: _Holds) -> None:
 def _image_of_ids(ids: DecidedIds) -> Iterator[bytes]:
     yield _encode([ids.top, len(ids.blocks), b"".join(ids.tail_ids), ids.tail_values, ids.tail_positions])
     for block in ids.blocks:
-        yield _encode([block.base, block.ids, _little_endian(block.values), _little_endian(block.distances)])
+        yield _encode(
+            [block.base, block.ids, _little_endian(block.values), _little_endian(array("I", block.distances))]
+        )
 
 
 def _restore_ids(ids: DecidedIds, outcomes: Container[int], stream: Iterator[bytes]) -> None:

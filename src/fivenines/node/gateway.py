@@ -4,7 +4,7 @@ A framework would cost each write about as much as deciding it does, so requests
 answered here by hand; everything else goes to `pages`, an ordinary Starlette application.
 
 Overload is met in three steps. While the queue before the journal is full, a request is refused before its body is
-read. A refusal is held back for half a second: it costs little then, and a client that tries again at once waits.
+read. A refusal is held back for about half a second: a client that tries again at once waits, and costs little.
 And what is being received or waiting is bounded in bytes.
 """
 
@@ -59,6 +59,7 @@ class Gateway:
         self._limits = node.settings.limits
         self._bodies_bytes = 0
         self._refusals_waiting = 0
+        self._refusals = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -207,8 +208,12 @@ class Gateway:
         if self._refusals_waiting >= self._limits.refusals_waiting_max:
             return msgspec.structs.replace(answer, headers=(*answer.headers, (b"connection", b"close")))
         self._refusals_waiting += 1
+        self._refusals += 1
+        # Longer, the more there are, so that they never come back as more than a steady trickle; and each a little
+        # differently (by the golden ratio, which spreads any number of them evenly), so that they come as no wave.
+        delay_s = max(self._limits.refusal_delay_ms / 1000, self._refusals_waiting / self._limits.refusals_per_s_max)
         try:
-            await asyncio.sleep(self._limits.refusal_delay_ms / 1000)
+            await asyncio.sleep(delay_s * (0.5 + self._refusals * 0.618034 % 1.0))
         finally:
             self._refusals_waiting -= 1
         return answer

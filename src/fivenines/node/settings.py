@@ -17,8 +17,8 @@ class Limits:
     """A request that is not whole by then is dropped, and its connection closed."""
     array_items_max: int = 10_000
     """Transactions or accounts in one array; a longer one is answered 422."""
-    queue_requests_max: int = 256
-    """Writes that wait for the journal. At 12,000 a second this is a wait of 20 ms; one more is answered 503."""
+    queue_requests_max: int = 128
+    """Writes that wait for the journal. At 12,000 a second this is a wait of 10 ms; one more is answered 503."""
     queue_commands_max: int = 65_536
     """The same, counted in commands: a quarter of a second at 300,000 a second."""
     bodies_bytes_max: int = 128 * 1024 * 1024
@@ -26,6 +26,8 @@ class Limits:
     refusal_delay_ms: int = 500
     """How long a 503 is held back. A client that tries again at once would otherwise spend our time on refusals: so,
     it can ask twice a second. A client that honours Retry-After does not notice."""
+    refusals_per_s_max: int = 1_000
+    """With more than this to refuse they are held back longer. A refusal costs about as much as an acceptance."""
     refusals_waiting_max: int = 10_000
     """Refusals that are held back at once; beyond, they are sent at once and the connection is closed."""
     retry_after_s: int = 1

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from fivenines.journal import Frame, Journal, JournalError, JournalFullError
-from fivenines.ledger import Applied, Batch, Command, State, encode
+from fivenines.journal import Frame, Journal, JournalError, JournalFullError, NotDoneError
+from fivenines.ledger import Applied, Batch, CodecError, Command, PostOne, State, decode, encode
 from fivenines.node.settings import NodeSettings
 
 __all__ = ["OverloadedError", "Receipt", "Writer"]
@@ -59,6 +59,21 @@ class _InFlight:
     def __init__(self, batch: Batch, requests: list[_Request]) -> None:
         self.batch = batch
         self.requests = requests
+
+
+def _encode_readable(batch: Batch) -> bytes:
+    """Encode a frame, and make sure that every replica will be able to read it: one that cannot would stop them all.
+
+    What the gateway lets through can be read. Should it ever let through what cannot, only its requests fail. The short
+    form was checked by the very decoder that replicas use.
+    """
+    payload = encode(batch)
+    if set(map(type, batch.commands)) - {PostOne}:
+        try:
+            decode(payload)
+        except CodecError as error:
+            raise NotDoneError(f"the frame could not be read back: {error}") from error
+    return payload
 
 
 class Writer:
@@ -214,7 +229,7 @@ class Writer:
     async def _append(self, batch: Batch, requests: list[_Request]) -> None:
         mark = b""
         try:
-            payload = encode(batch)
+            payload = _encode_readable(batch)
             mark = payload[:_MARK_BYTES]
             self._in_flight[mark] = _InFlight(batch, requests)
             position = await self._journal.append(payload)

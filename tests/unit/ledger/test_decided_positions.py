@@ -1,4 +1,4 @@
-"""Where an id was decided: kept as a distance of 32 bits, and given up rather than told wrong."""
+"""Where an id was decided: kept as a distance of 16 or 32 bits, and given up rather than told wrong."""
 
 import pytest
 
@@ -49,15 +49,17 @@ def test_what_an_id_is_packed_into_leaves_room_for_every_outcome_and_fingerprint
     assert block.find(make_id(1)) == Decided(63, decided.FINGERPRINT_PRIME - 1, 1)
 
 
-def test_a_sealed_id_takes_24_bytes() -> None:
+@pytest.mark.parametrize(("positions_apart", "bytes_an_id"), [(0, 22), (1, 22), (8, 24)])
+def test_a_sealed_id_takes_22_bytes_or_24_where_positions_lie_far_apart(positions_apart: int, bytes_an_id: int) -> None:
     ids = DecidedIds()
     for number in range(32_769):
-        ids.add(make_id(number), pack(0, number), 1)
+        ids.add(make_id(number), pack(0, number), 1 + number * positions_apart)
     ids.seal()
     assert [len(block) for block in ids.blocks] == [8_192] * 3
     block = ids.blocks[0]
     size = len(block.ids) + block.values.itemsize * len(block.values) + block.distances.itemsize * len(block.distances)
-    assert size == 24 * 8_192
+    assert size == bytes_an_id * 8_192
+    assert ids.find(make_id(8_000)) == Decided(0, 8_000, 1 + 8_000 * positions_apart)
 
 
 def test_what_was_never_decided_is_not_found() -> None:
