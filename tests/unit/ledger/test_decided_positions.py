@@ -49,7 +49,7 @@ def test_what_an_id_is_packed_into_leaves_room_for_every_outcome_and_fingerprint
     assert block.find(make_id(1)) == Decided(63, decided.FINGERPRINT_PRIME - 1, 1)
 
 
-@pytest.mark.parametrize(("positions_apart", "bytes_an_id"), [(0, 22), (1, 22), (8, 24)])
+@pytest.mark.parametrize(("positions_apart", "bytes_an_id"), [(0, 22), (1, 22), (9, 24)])
 def test_a_sealed_id_takes_22_bytes_or_24_where_positions_lie_far_apart(positions_apart: int, bytes_an_id: int) -> None:
     ids = DecidedIds()
     for number in range(32_769):
