@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ import httpx
 
 from fivenines.ids import new_id
 
-__all__ = ["Api", "Server", "raw_exchange", "run_server"]
+__all__ = ["Api", "Server", "ServerStartError", "raw_exchange", "run_server", "start_and_kill"]
 
 _START_S_MAX = 60
 _STOP_S_MAX = 60
@@ -37,11 +37,7 @@ class Server:
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.log_path = directory.with_name(directory.name + ".log")
-        command = [sys.executable, "-m", "fivenines", "serve", "--data", str(directory), "--port", "0", "--json"]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *options], stdout=subprocess.PIPE, stderr=log, start_new_session=True
-            )
+        self.process = _spawn(directory, self.log_path, options)
         self.ready = self._wait_ready()
         self.url: str = self.ready["url"]
         self.port = int(self.url.rpartition(":")[2])
@@ -89,6 +85,23 @@ class Server:
             self.kill()
         else:
             self._wait()
+
+
+def start_and_kill(directory: Path, after_s: float, *options: str) -> None:
+    """Start a server and kill it so soon that it may not be ready yet."""
+    process = _spawn(directory, directory.with_name(directory.name + ".log"), options)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(after_s)
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def _spawn(directory: Path, log_path: Path, options: Sequence[str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "fivenines", "serve", "--data", str(directory), "--port", "0", "--json"]
+    with log_path.open("ab") as log:
+        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=log, start_new_session=True)
 
 
 @contextlib.contextmanager
