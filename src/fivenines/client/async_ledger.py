@@ -179,6 +179,10 @@ class AsyncLedger:
                 await response.aclose()
         except self._request_errors as error:
             return failure(error, step)
+        except (OSError, AttributeError) as error:
+            # A server that dies just as the connection is made: anyio asks the socket for its address, and there is no
+            # socket any more. httpcore knows neither of these errors and lets them through.
+            return Failure("cut_off", f"the connection to {step.url} broke as it was made ({error})")
         finally:
             self._connections.give_back(transport)
         return inbox.reply(response)
