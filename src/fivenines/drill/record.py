@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from fivenines.api import ItemResult
+from fivenines.client.shell import Connections
 
 __all__ = ["Answer", "Kill", "Killer", "Record", "Recorder", "Try", "id_bytes"]
 
@@ -138,16 +139,20 @@ class Killer:
             self.kills[-1].recovery_s = answered.ended - self.kills[-1].at
 
 
+def _whole(response: httpx.Response, body: bytes) -> httpx.Response:
+    return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
+
+
 class Recorder(httpx.AsyncBaseTransport):
     """A transport for `AsyncLedger` that records what is posted and answered, and passes everything on.
 
     Args:
-        inner: the transport that has the sockets.
+        make: opens a transport of one connection.
         clock: seconds that only go forward.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, *, clock: Callable[[], float]) -> None:
-        self._inner = inner
+    def __init__(self, make: Callable[[], httpx.AsyncBaseTransport], *, clock: Callable[[], float]) -> None:
+        self._connections = Connections(make, shared=None)
         self._clock = clock
         self._open: dict[Try, None] = {}
         self.record = Record()
@@ -156,7 +161,8 @@ class Recorder(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return its answer when it is here whole."""
         if request.method != "POST" or request.url.path != _TRANSACTIONS:
-            return await self._inner.handle_async_request(request)
+            response, body = await self._exchange(request)
+            return _whole(response, body)
         is_msgpack = request.headers.get("Content-Type", "").endswith("msgpack")
         this = Try(await request.aread(), is_msgpack, self._clock())
 
@@ -169,12 +175,7 @@ class Recorder(httpx.AsyncBaseTransport):
         request.extensions = {**request.extensions, "trace": trace}
         self._open[this] = None
         try:
-            response = await self._inner.handle_async_request(request)
-            try:
-                assert isinstance(response.stream, httpx.AsyncByteStream)
-                body = b"".join([chunk async for chunk in response.stream])
-            finally:
-                await response.aclose()
+            response, body = await self._exchange(request)
         except httpx.TransportError:
             if this.out_at < math.inf:
                 self.record.cut_off.append(this)
@@ -188,11 +189,24 @@ class Recorder(httpx.AsyncBaseTransport):
             self._acknowledged(this, body, is_msgpack="msgpack" in response.headers.get("Content-Type", ""))
         else:
             self.record.turned_away += 1
-        return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
+        return _whole(response, body)
 
     async def aclose(self) -> None:
         """Close the sockets."""
-        await self._inner.aclose()
+        for transport in self._connections.end():
+            await transport.aclose()
+
+    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        transport = self._connections.take()
+        try:
+            response = await transport.handle_async_request(request)
+            try:
+                assert isinstance(response.stream, httpx.AsyncByteStream)
+                return response, b"".join([chunk async for chunk in response.stream])
+            finally:
+                await response.aclose()
+        finally:
+            self._connections.give_back(transport)
 
     def _acknowledged(self, answered: Try, body: bytes, *, is_msgpack: bool) -> None:
         decode = msgspec.msgpack.decode if is_msgpack else msgspec.json.decode

@@ -179,9 +179,7 @@ async def replay(
     """
     clock = time.monotonic
     recorder = Recorder(
-        httpx.AsyncHTTPTransport(
-            verify=False, trust_env=False, limits=httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        ),
+        lambda: httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=1)),
         clock=clock,
     )
     killer = recorder.killer = Killer(kill_at, patience=patience, kill=process.kill)

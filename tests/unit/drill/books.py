@@ -101,7 +101,7 @@ def sound_world() -> World:
 def result_of(world: World, *, failed_requests: int = 0, error: str = "", kills_planned: int = 1) -> Result:
     """The result of a demo that found this world, with one kill."""
     answered = [
-        Try(b"", is_msgpack=True, at=at, sent_at=at, ended=at + 0.5, acknowledged=6) for at in (1.0, 2.0)
+        Try(b"", is_msgpack=True, at=at, out_at=at, ended=at + 0.5, acknowledged=6) for at in (1.0, 2.0)
     ]  # the chart and the pauses are drawn from these
     kill = Kill(
         at=1.75,

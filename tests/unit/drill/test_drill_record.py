@@ -23,7 +23,7 @@ class Target:
 
 
 def tries(sent: int, waiting: int = 0, at: float = 1.0) -> list[Try]:
-    return [Try(BODY, is_msgpack=True, at=at, sent_at=at) for _ in range(sent)] + [
+    return [Try(BODY, is_msgpack=True, at=at, out_at=at) for _ in range(sent)] + [
         Try(BODY, is_msgpack=True, at=at) for _ in range(waiting)
     ]
 
@@ -67,7 +67,7 @@ def test_the_next_kill_waits_until_the_ledger_is_back() -> None:
 def test_each_target_is_hit_once() -> None:
     target = Target(50)
     target.killer.consider(50, tries(16), now=2.0)
-    target.killer.heard(Try(BODY, is_msgpack=True, at=2.5, sent_at=math.inf, ended=3.0))
+    target.killer.heard(Try(BODY, is_msgpack=True, at=2.5, out_at=math.inf, ended=3.0))
     target.killer.consider(80, tries(16), now=4.0)
     assert target.hits == 1
 
