@@ -51,7 +51,8 @@ def kill_again_and_again(directory: Path, seed: int, kills: int, *options: str) 
 def test_killed_at_random_moments_nothing_acknowledged_is_lost_or_doubled(
     tmp_path: Path, crash_factor: int, seed: int
 ) -> None:
-    kill_again_and_again(tmp_path / "data", seed, KILLS * crash_factor)
+    load = kill_again_and_again(tmp_path / "data", seed, KILLS * crash_factor)
+    assert all(item.outcome for item in load.items)
 
 
 def test_killed_while_snapshots_are_written_nothing_is_lost_or_doubled(tmp_path: Path, crash_factor: int) -> None:
