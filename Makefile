@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo bench crash clean
+.PHONY: help test lint format demo bench crash simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -36,6 +36,9 @@ bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 
 crash: .venv/.ready-dev ## kill and damage for longer than `make test` does
 	@FIVENINES_CRASH_FACTOR=10 $(PYTHON_IN_VENV) -m pytest -m crash --timeout 3600 $(TESTS)
+
+simulate: .venv/.ready-run ## live many fleets on virtual time (COUNT=20000 of them, from SEED=0 on)
+	@$(PYTHON_IN_VENV) -m fivenines.drill.simulation --seed $(or $(SEED),0) --count $(or $(COUNT),20000)
 
 clean: ## remove what the other targets made, .venv included
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -32,6 +32,7 @@ __all__ = ["Node", "Statistics", "now_us", "open_node"]
 
 _log = structlog.get_logger("fivenines.node")
 
+_CLOCK_BEHIND_US_MAX = 60_000_000  # clocks in step differ by far less
 _STOP_S_MAX = 60.0  # to apply what was appended; a stop that takes longer is a failure
 
 
@@ -190,6 +191,10 @@ async def open_node(
         frames_replayed=recovered.frames_replayed,
         seconds=round(recovered.snapshot_s + recovered.replay_s, 3),
     )
+    ahead_us = recovered.state.time_us - clock_us()
+    if ahead_us > _CLOCK_BEHIND_US_MAX:
+        # The journal's time never goes back. Honest ids are refused once they look too old beside it.
+        _log.warning("clock.behind_journal", seconds=ahead_us // 1_000_000)
     gc.collect()
     gc.freeze()
     # The state grows by objects that live for ever and have no cycles: looking through them for garbage often, as the
