@@ -50,6 +50,9 @@ _DOCS = """<!doctype html>
 </body></html>
 """
 
+_SCANS = frozenset({"account.history", "events", "transaction.read"})
+"""Reads that look through frames, in the place of memory: they wait while writes queue up."""
+
 _STATUSES: dict[Status, Literal["open", "frozen", "closed"]] = {
     Status.open: "open",
     Status.frozen: "frozen",
@@ -104,7 +107,7 @@ class _Views:
         async def serve(request: Request) -> Response:
             began = asyncio.get_running_loop().time()
             try:
-                await self._reach(request)
+                await self._reach(request, is_scan=route in _SCANS)
                 response = await view(request)
             except InvalidRequestError as error:
                 answer = problem(
@@ -256,8 +259,10 @@ class _Views:
         response.headers["Allow"] = allowed
         return response
 
-    async def _reach(self, request: Request) -> None:
+    async def _reach(self, request: Request, *, is_scan: bool) -> None:
         """Wait for the state that the request asks for."""
+        if is_scan and self._node.writer.is_half_full:
+            raise OverloadedError
         at_least = _number(request, "at_least", default=0, least=0, most=2**63)
         if at_least > self._node.replica.position:
             await self._wait_position(at_least, self._limits.at_least_wait_ms / 1000)

@@ -121,6 +121,12 @@ class Writer:
         limits = self._settings.limits
         return len(self._queue) < limits.queue_requests_max and self._queued_commands < limits.queue_commands_max
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether what can wait should wait."""
+        limits = self._settings.limits
+        return 2 * len(self._queue) > limits.queue_requests_max or 2 * self._queued_commands > limits.queue_commands_max
+
     async def submit(
         self, commands: Sequence[Command], *, size_bytes: int = 0, durable_is_enough: bool = False
     ) -> Receipt:
