@@ -113,6 +113,9 @@ class Node:
             return False
         self._commands_since_snapshot = 0
         self._bytes_since_snapshot = 0
+        if not snapshots.has_room(self.directory):
+            self._snapshot_failed(position, "there is no room for it beside the journal")
+            return False
         # What lives for long is put out of the collector's sight. That also spares the child's memory: the collector
         # writes into every object that it looks at, and a page that is written to is no longer shared.
         gc.freeze()
@@ -120,9 +123,7 @@ class Node:
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
         took_s = time.perf_counter() - began
         if status:
-            self.statistics.snapshots_failed += 1
-            _log.error("snapshot.failed", position=position, reason=snapshots.reason_of(status))
-            snapshots.clean(self.directory)  # what it left would take room that the journal needs
+            self._snapshot_failed(position, snapshots.reason_of(status))
             return False
         self._snapshot_done(position, took_s)
         kept = snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
@@ -138,6 +139,11 @@ class Node:
         self.statistics.snapshot_position = position
         self.statistics.snapshot_s = took_s
         _log.info("snapshot.written", position=position, seconds=round(took_s, 3))
+
+    def _snapshot_failed(self, position: int, reason: str) -> None:
+        self.statistics.snapshots_failed += 1
+        _log.error("snapshot.failed", position=position, reason=reason)
+        snapshots.clean(self.directory)  # what it left would take room that the journal needs
 
     def _count(self, frame: Frame, batch: Batch, _applied: Applied) -> None:
         count = len(batch.commands)
@@ -160,12 +166,21 @@ class Node:
             await self.snapshot()
 
     def write_last_snapshot(self) -> None:
-        """Write a snapshot at a clean stop, when nothing is served any more. Blocks."""
-        if self.replica.position > self.statistics.snapshot_position:
-            began = time.perf_counter()
+        """Write a snapshot at a clean stop, when nothing is served any more. Blocks.
+
+        Without one the next start only takes longer, so that it cannot be written is no reason to stop less cleanly.
+        """
+        position = self.replica.position
+        if position == self.statistics.snapshot_position:
+            return
+        began = time.perf_counter()
+        try:
             snapshots.write(self.directory, self.state, self.replica.frame_digest)
-            self._snapshot_done(self.replica.position, time.perf_counter() - began)
-            snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
+        except OSError as error:
+            self._snapshot_failed(position, error.strerror or str(error))
+            return
+        self._snapshot_done(position, time.perf_counter() - began)
+        snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ __all__ = [
     "SnapshotDamagedError",
     "clean",
     "fork_snapshot",
+    "has_room",
     "load",
     "paths",
     "position_of",
@@ -190,6 +191,13 @@ class _Chunks:
             raise SnapshotDamagedError(self._path, self.offset, "the digest at its end is not that of its chunks")
         self.state_digest = rest
         raise StopIteration
+
+
+def has_room(directory: Path) -> bool:
+    """Return whether a snapshot as large as the last one would fit, with as much again left for the journal."""
+    disk = os.statvfs(directory)
+    last_bytes = max((path.stat().st_size for path in paths(directory)), default=0)
+    return disk.f_bavail * disk.f_frsize >= 2 * last_bytes
 
 
 def prune(directory: Path, *, keep: int) -> list[Path]:
