@@ -18,9 +18,13 @@ import msgspec
 
 from fivenines.ids import new_id
 
-__all__ = ["Item", "Load"]
+__all__ = ["Item", "Load", "RefusedError"]
 
 HttpError = (OSError, http.client.HTTPException)
+
+
+class RefusedError(Exception):
+    """The server takes no writes now: nothing was done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,8 +160,8 @@ class Load:
         try:
             with _connected(port) as connection:
                 self._send_until(connection, stop, chance)
-        except HttpError:
-            pass  # the server is gone: what was asked last has no answer
+        except (*HttpError, RefusedError):
+            pass  # the server is gone, or takes nothing: what was asked last has no answer
         except Exception as error:
             self.errors.append(repr(error))
             raise
@@ -209,7 +213,10 @@ class Load:
         body = msgspec.msgpack.encode([item.row for item in items])
         connection.request("POST", "/v1/transactions", body, {"Content-Type": "application/msgpack"})
         response = connection.getresponse()
-        answer = msgspec.msgpack.decode(response.read())
+        body = response.read()
+        if response.status == 503:
+            raise RefusedError(body)
+        answer = msgspec.msgpack.decode(body)
         assert response.status == 200, answer
         for item, result in zip(items, answer, strict=True):
             assert result["id"] == item.row[0]
@@ -227,7 +234,10 @@ def _connected(port: int) -> "closing[http.client.HTTPConnection]":
 def _call(connection: http.client.HTTPConnection, path: str, body: Any) -> tuple[int, Any]:
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
-    return response.status, json.loads(response.read())
+    answer = json.loads(response.read())
+    if response.status == 503:
+        raise RefusedError(answer)
+    return response.status, answer
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> Any:
