@@ -23,9 +23,12 @@ class SlowDisk:
     def __init__(self, journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
         self.may_pass = asyncio.Event()
         self.may_pass.set()
+        self.asked = asyncio.Event()
         append = journal.append
 
         async def wait_and_append(payload: bytes) -> Position:
+            if not self.may_pass.is_set():
+                self.asked.set()
             await self.may_pass.wait()
             return await append(payload)
 
@@ -53,11 +56,11 @@ def test_looking_through_frames_is_refused_while_writes_queue_up_and_balances_ar
             await books(node)
             assert await ask(node, scans) == [200, 200, 404]
             disk.may_pass.clear()
-            # One is on its way to the disk; three of at most four wait.
-            writes = [asyncio.create_task(node.writer.submit(commands_of(1))) for _ in range(4)]
+            writes = [asyncio.create_task(node.writer.submit(commands_of(1)))]
+            await disk.asked.wait()  # one is on its way to the disk; three of at most four will wait behind it
+            writes += [asyncio.create_task(node.writer.submit(commands_of(1))) for _ in range(3)]
             await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert node.writer.queued_requests >= 3
+            assert node.writer.queued_requests == 3
             assert await ask(node, scans) == [503, 503, 503]
             assert await ask(node, others) == [200] * len(others)
             disk.may_pass.set()
