@@ -3,10 +3,13 @@
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time
+stated.py      what the books state by themselves
 disk.py        reads the journal with eyes of its own: what was asked, and what that comes to
 witness.py     asks a ledger over plain HTTP what it holds, and sends everything once more
 checker.py     compares all of it, and says what is wrong
 chart.py       the course of a drill as a picture: for the terminal, and as SVG
 report.py      the report, and build/demo.json
+live.py        what is shown meanwhile
 demo.py        `make demo`: all of the above, in order
+simulation/    whole fleets on virtual time, from a seed
 """

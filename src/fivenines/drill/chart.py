@@ -67,7 +67,7 @@ def nice_ceiling(value: float, *, steps: Sequence[float] = (1, 1.5, 2, 3, 4, 5, 
 
 
 _WIDTH, _HEIGHT = 760, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 68.0, 732.0, 124.0, 266.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 732.0, 124.0, 266.0
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
 _INK, _SOFT, _LINE, _BLUE, _RED, _GREEN = "#1f2328", "#59636e", "#e4e8ec", "#2563eb", "#cf222e", "#1a7f37"
 

@@ -50,6 +50,8 @@ class Evidence:
     """The last balance of each account that the data states."""
     stated_by_date: Mapping[tuple[str, str], int]
     """The balance of each account, after each date on which it moved (ISO 8601), that the data states."""
+    unfounded: Sequence[str] = ()
+    """Of those, what the importer made of the data and no row states."""
     was_replayed: bool = True
     """Whether the books were replayed to their end."""
 
@@ -155,7 +157,7 @@ def wrong_balances(evidence: Evidence) -> Finding:
 
 def wrong_days(evidence: Evidence) -> Finding:
     """Find the account-days after which the frames on disk do not come to the balance that the data states."""
-    told = []
+    told = list(evidence.unfounded)
     balances: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for (id, date), stated in evidence.stated_by_date.items():
         balances[id].append((date, stated))

@@ -36,9 +36,10 @@ from fivenines.drill.disk import read_disk
 from fivenines.drill.live import Live
 from fivenines.drill.replay import Replay, replay
 from fivenines.drill.report import Result, picture, print_report, to_json
+from fivenines.drill.stated import CUSTOMER_PREFIX, Stated, stated_by
 from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
 from fivenines.drill.witness import hear
-from fivenines.importers import Facts, Import, ImportingError, find
+from fivenines.importers import Import, ImportingError, find
 from fivenines.importers.bank import generate_bank
 from fivenines.journal import JournalError
 from fivenines.journal.verify import verify
@@ -48,7 +49,6 @@ __all__ = ["Demo", "DemoFailedError", "bank_size", "conclude", "main", "run", "r
 TRANSACTIONS = 100_000
 _ROWS_PER_CUSTOMER_DAY = 0.2867  # of a generated bank
 _IMPORTER = "berka"
-_CUSTOMER_PREFIX = "berka:account:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,32 +71,30 @@ class DemoFailedError(Exception):
     """The demo could not be carried out; the sentence says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """What the data states, by itself."""
-
-    transactions: int
-    last: dict[str, int]
-    by_date: dict[tuple[str, str], int]
-
-
-async def run_demo(demo: Demo, live: Live) -> Result:
+async def run_demo(demo: Demo, live: Live, *, launcher: type[LedgerProcess] = LedgerProcess) -> Result:
     """Carry out a demo from start to end.
+
+    Args:
+        demo: what to do.
+        live: is told how far it is.
+        launcher: runs the ledger; a test may give one that is up to no good.
 
     Raises:
         DemoFailedError: it could not be carried out.
     """
     began = time.monotonic()
     folder = demo.out / "demo"
+    if demo.books is not None and demo.books.resolve().is_relative_to(folder.resolve()):
+        raise DemoFailedError(f"{folder} is emptied at the start: the books must not be in it")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        source, name = _books(demo, folder, live)
-        stated = _stated(source)
-        every = str(
-            max(1_000, stated.transactions // (demo.kills + 2))
-        )  # so that a restart has a snapshot to start from
-        process = LedgerProcess(folder / "ledger", log=folder / "ledger.log", options=("--snapshot-every", every))
+        path = demo.books or folder / "books"
+        source, name = _books(demo, path, live)
+        stated = stated_by(source, path)
+        # A snapshot now and then, so that a start after a kill is one from a snapshot and the rest of the journal.
+        options = ("--snapshot-every", str(max(1_000, stated.transactions // (demo.kills + 2))))
+        process = launcher(folder / "ledger", log=folder / "ledger.log", options=options)
         try:
             ready = await process.start()
             live.say(f"the ledger serves {ready.url}, process {process.pid}")
@@ -108,7 +106,7 @@ async def run_demo(demo: Demo, live: Live) -> Result:
         raise DemoFailedError(str(error)) from error
 
 
-async def _replay(demo: Demo, source: Import, process: LedgerProcess, url: str, stated: _Stated, live: Live) -> Replay:
+async def _replay(demo: Demo, source: Import, process: LedgerProcess, url: str, stated: Stated, live: Live) -> Replay:
     with live.replaying(stated.transactions):
         return await replay(
             source,
@@ -127,7 +125,7 @@ async def _replay(demo: Demo, source: Import, process: LedgerProcess, url: str, 
 async def _check(
     demo: Demo,
     name: str,
-    stated: _Stated,
+    stated: Stated,
     done: Replay,
     process: LedgerProcess,
     folder: Path,
@@ -159,6 +157,7 @@ async def _check(
             accounts_after=testimony.accounts_after,
             stated=stated.last,
             stated_by_date=stated.by_date,
+            unfounded=stated.unfounded,
             was_replayed=done.report is not None,
         )
     )
@@ -176,18 +175,17 @@ async def _check(
     )
 
 
-def _books(demo: Demo, folder: Path, live: Live) -> tuple[Import, str]:
+def _books(demo: Demo, path: Path, live: Live) -> tuple[Import, str]:
     """Open the books, or make some, and say what they are."""
     if demo.books is not None:
         live.say(f"reading the books in {demo.books}")
-        source = find(_IMPORTER).open(demo.books)
         what = "Books of a real bank"
     else:
         customers, days = bank_size(demo.transactions)
         live.say(f"making a bank of {customers:,} customers and {days} days from seed {demo.seed}")
-        generate_bank(folder / "books", customers=customers, days=days, seed=demo.seed)
-        source = find(_IMPORTER).open(folder / "books")
+        generate_bank(path, customers=customers, days=days, seed=demo.seed)
         what = f"A generated bank (seed {demo.seed})"
+    source = find(_IMPORTER).open(path)
     summary = source.summary()
     if not source.rows:
         raise DemoFailedError("the books hold no transaction")
@@ -197,25 +195,13 @@ def _books(demo: Demo, folder: Path, live: Live) -> tuple[Import, str]:
 
 
 def _is_customer(account: str) -> bool:
-    return account.startswith(_CUSTOMER_PREFIX)
+    return account.startswith(CUSTOMER_PREFIX)
 
 
 def bank_size(transactions: int) -> tuple[int, int]:
     """Choose customers and days for a bank of about so many transactions: a year, or less for a small one."""
     days = max(10, min(365, math.isqrt(transactions) * 6 // 5))
     return max(1, round(transactions / (days * _ROWS_PER_CUSTOMER_DAY))), days
-
-
-def _stated(source: Import) -> _Stated:
-    """Work out what the data states, apart from any ledger."""
-    found = _Stated(0, {}, {})
-    count = 0
-    for batch in source.batches(Facts(base_time_ms=0, notes={})):
-        count += len(batch.transactions)
-        for check in batch.checks:
-            found.last[check.account] = check.balance
-            found.by_date[check.account, batch.label] = check.balance
-    return _Stated(count, found.last, found.by_date)
 
 
 def main(

@@ -34,14 +34,14 @@ class LedgerProcess:
     """One ledger on this machine, as a process. Not to be shared by threads.
 
     Args:
-        data: the folder of its journal and snapshots.
+        data: the folder of its journal and snapshots; an attribute too.
         log: the file to which all its processes append what they log.
         options: further options of `fivenines serve`.
         start_s_max: how long a start may take.
     """
 
     def __init__(self, data: Path, *, log: Path, options: tuple[str, ...] = (), start_s_max: float = 60.0) -> None:
-        self._data, self._log, self._options, self._start_s_max = data, log, options, start_s_max
+        self.data, self._log, self._options, self._start_s_max = data, log, options, start_s_max
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
 
@@ -60,7 +60,7 @@ class LedgerProcess:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "fivenines", "serve", "--json"),
-                *("--data", str(self._data), "--port", str(self._port), *self._options),
+                *("--data", str(self.data), "--port", str(self._port), *self._options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
