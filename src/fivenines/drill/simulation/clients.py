@@ -1,27 +1,23 @@
-"""Clients that move money through whatever happens: the real client's decisions, over a simulated network.
+"""Clients that move money through whatever happens: the real client, over a simulated network.
 
 Each keeps what it asked and what it was told (`Told`), and nothing else: that is what the judge goes by.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any, TypeVar
+
+import httpx
 
 from fivenines.api import Posting
-from fivenines.client import LedgerError, Limits, MaybeDoneError, NotDoneError, RefusedError
-from fivenines.client.operations import Operations
-from fivenines.client.retry import Call, Servers, Session, Sleep, Try
-from fivenines.client.wire import Failure, Reply
+from fivenines.client import AsyncLedger, LedgerError, Limits, MaybeDoneError, NotDoneError, RefusedError
 from fivenines.drill.simulation.fleet import START_US, SimulatedNode
 from fivenines.ids import IdMaker, as_text
 
 __all__ = ["Client", "Told", "Weather"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +44,32 @@ class Weather:
 class Client:
     """One client: it submits one transaction after another, and sometimes one of them again."""
 
-    def __init__(self, number: int, nodes: list[SimulatedNode], weather: Weather, random: Random) -> None:
+    def __init__(self, nodes: list[SimulatedNode], weather: Weather, random: Random) -> None:
         self.told: list[Told] = []
-        self._nodes = {f"http://{node.name}": node for node in nodes}
-        self._weather = weather
         self._random = random
         loop = asyncio.get_running_loop()
-        urls = list(self._nodes)
+        urls = [f"http://{node.name}" for node in nodes]
         random.shuffle(urls)
-        session = Session(
-            servers=Servers(tuple(urls)),
+        self._ledger = AsyncLedger(
+            *urls,
             deadline_s=random.choice([2.0, 20.0]),
             limits=Limits(try_timeout_s=1.0, avoid_s=0.5, backoff_s_max=0.5),
-            reads_own_writes=True,
+            transport=_Network(nodes, weather, random),
             clock=loop.time,
             random=random.random,
         )
-        self._operations = Operations(session)
         self._ids = IdMaker(clock_ms=lambda: START_US // 1000 + int(loop.time() * 1000), random_bytes=random.randbytes)
-        self._number = number
 
     async def set_up(self, asset: str, accounts: dict[str, int | None]) -> None:
         """Register the asset and open the accounts, each with its min_balance, however long it takes."""
-        await self._insist(lambda: self._operations.create_asset(asset))
+        await self._insist(partial(self._ledger.create_asset, asset))
         for account, floor in accounts.items():
-            await self._insist(partial(self._operations.open_account, account, asset=asset, min_balance=floor))
+            await self._insist(partial(self._ledger.open_account, account, asset=asset, min_balance=floor))
 
-    async def _insist(self, operation: Callable[[], Call[Any]]) -> None:
+    async def _insist(self, operation: Callable[[], Awaitable[object]]) -> None:
         while True:
             with contextlib.suppress(NotDoneError, MaybeDoneError):
-                await self._run(operation())
+                await operation()
                 return
 
     async def work(self, accounts: list[str], count: int) -> None:
@@ -98,7 +90,7 @@ class Client:
         asked_s = asyncio.get_running_loop().time()
         position = None
         try:
-            result = await self._run(self._operations.transact(list(postings), id=id))
+            result = await self._ledger.transact(list(postings), id=id)
             outcome, position = result.outcome, result.position
         except RefusedError as error:
             outcome, position = error.outcome, error.position
@@ -110,42 +102,31 @@ class Client:
             raise AssertionError(f"a client got what it must never get: {error!r}") from error
         self.told.append(Told(id, postings, outcome, position, asked_s, asyncio.get_running_loop().time()))
 
-    async def _run(self, call: Call[T]) -> T:
-        came: Reply | Failure | None = None
-        while True:
-            try:
-                step = call.send(came)
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
-            match step:
-                case Try():
-                    came = await self._try(step)
-                case Sleep(seconds):
-                    await asyncio.sleep(seconds)
-                    came = None
 
-    async def _try(self, step: Try) -> Reply | Failure:
+class _Network(httpx.AsyncBaseTransport):
+    """The way from a client to the nodes and back, in the weather."""
+
+    def __init__(self, nodes: list[SimulatedNode], weather: Weather, random: Random) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._weather = weather
+        self._random = random
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry a request to its node, and the answer back, if the weather lets them through."""
         try:
-            async with asyncio.timeout(step.timeout_s):
+            async with asyncio.timeout(request.extensions["timeout"]["read"]):
                 await self._leg()
-                node = self._nodes[step.url]
+                node = self._nodes[request.url.host]
                 if node.node is None:
-                    return Failure("unreached", "nobody listens")
-                answer = await node.serve(step.request.method, step.request.path, step.request.body)
+                    raise httpx.ConnectError("nobody listens", request=request)
+                answer = await node.serve(request.method, request.url.path, request.content)
                 if answer is None:
-                    return Failure("cut_off", "the node fell")
+                    raise httpx.ReadError("the node fell", request=request)
                 await self._leg()
         except TimeoutError:
-            return Failure("timed_out", "no answer")
+            raise httpx.ReadTimeout("no answer", request=request) from None
         status, headers, body = answer
-        return Reply(
-            status=status,
-            media_type=headers["content-type"],
-            body=body,
-            position=int(headers["ledger-position"]),
-            retry_after=headers.get("retry-after"),
-        )
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body))
 
     async def _leg(self) -> None:
         """Let a message pass, or get lost."""

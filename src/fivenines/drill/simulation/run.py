@@ -96,7 +96,7 @@ class _Fleet:
         ]
         for node in self._nodes:
             node.start()
-        clients = [Client(n, self._nodes, self._weather, random) for n in range(random.randint(1, 5))]
+        clients = [Client(self._nodes, self._weather, random) for _ in range(random.randint(1, 5))]
         await clients[0].set_up(ASSET, ACCOUNTS)
 
         for node in self._nodes:
