@@ -249,6 +249,7 @@ class Writer:
                 if future is not None and not future.done():
                     future.set_exception(error)
             await asyncio.sleep(_FAILED_PAUSE_S)
+            self._wake.set()  # whoever waits for work shall know that it may be to ask for room
         else:
             self._journal_full = None
             for request in requests:
