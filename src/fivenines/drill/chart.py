@@ -172,19 +172,18 @@ def _kill_bands(course: Course) -> Iterable[str]:
 
 
 def _kill_lines(course: Course) -> Iterable[str]:
-    room = (_RIGHT - _LEFT) / (len(course.kills) + 1)
+    taken_until = 0.0
     for kill in course.kills:
         x = _x(kill.at_s, course.seconds)
         yield f'<path d="M{x:.1f} {_TOP - 8}V{_BOTTOM}" stroke="{_RED}" stroke-width="1.6" stroke-dasharray="4 3"/>'
-        if room < 60:
-            continue  # for so many kills the lines must do
-        anchor = "start" if x < _RIGHT - 150 else "end"
-        label = f"{kill.back_at_s - kill.at_s:.2f} s"
-        if room > 170:
-            label = f"kill -9, back in {label}"
-        yield _text(
-            x - 4 if anchor == "start" else x + 4, _TOP - 14, label, size=12, fill=_RED, weight=600, anchor=anchor
-        )
+        back_in = f"{kill.back_at_s - kill.at_s:.2f} s"
+        for label in (f"kill -9, back in {back_in}", back_in):  # the longest that has room; for many kills, none
+            width = 6.3 * len(label)
+            left = min(x - 4, _RIGHT - width)
+            if left > taken_until:
+                yield _text(left, _TOP - 14, label, size=12, fill=_RED, weight=600)
+                taken_until = left + width + 6
+                break
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> Iterable[str]:

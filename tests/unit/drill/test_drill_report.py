@@ -124,4 +124,4 @@ def test_the_picture_is_well_formed_and_tells_what_it_shows(kills: int) -> None:
     texts = "".join(root.itertext())
     assert root.attrib["viewBox"].startswith("0 0 760 ")
     assert "12 transactions" in texts
-    assert texts.count("kill -9") == (kills if kills < 3 else 0)
+    assert texts.count("kill -9") == min(kills, 1)  # there is room for one label at the same moment
