@@ -74,7 +74,7 @@ def test_each_refusal_of_a_posting_has_its_name(api: Api) -> None:
 def test_each_refusal_of_an_account_or_asset_has_its_name(api: Api) -> None:
     api.asset("GBP/2")
     assert refused(api.post("/v1/assets", {"asset": "GBP/3"})) == "asset_exists"
-    assert refused(api.post("/v1/accounts", {"id": "never:1", "asset": "XXX/2"})) == "asset_unknown"
+    assert refused(api.post("/v1/accounts", {"id": "never:1", "asset": "ZZZ/2"})) == "asset_unknown"
     account, other = api.account(), api.account()
     assert refused(api.post("/v1/accounts", {"id": account, "asset": "EUR/2", "min_balance": -1})) == "account_exists"
     assert api.move(account, other, 5).status_code == 200
