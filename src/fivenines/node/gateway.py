@@ -11,34 +11,26 @@ And what is being received or waiting is bounded in bytes.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fivenines.api import Accepted, ItemResult, RowResult
 from fivenines.journal import FrameTooLargeError, JournalError, JournalFullError, NotDoneError
-from fivenines.ledger import Command, OpenAccount, Outcome, RegisterAsset
-from fivenines.node import requests
+from fivenines.node import answers, requests
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node
-from fivenines.node.problems import Answer, problem, refusal
+from fivenines.node.problems import Answer, problem
 from fivenines.node.requests import InvalidRequestError, Parsed
-from fivenines.node.writer import OverloadedError, Receipt
+from fivenines.node.writer import OverloadedError
 
 __all__ = ["Gateway"]
 
 # To be named, always: a browser sends a body without a type, or as a form, to any address that a web page likes.
 _JSON = {b"application/json"}
 _MSGPACK = {b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack"}
-_NAMES = {int(outcome): outcome.name for outcome in Outcome}
-_FIRST_REFUSAL = min(outcome for outcome in Outcome if outcome.is_refusal)
 
 _ACCOUNT = "/v1/accounts/"
 _POSITION = b"ledger-position"
-
-_encode_json = msgspec.json.Encoder().encode
-_encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 class _HungUpError(Exception):
@@ -172,10 +164,10 @@ class Gateway:
         finally:
             self._bodies_bytes -= len(body)
         if is_async:
-            return _accepted(parsed, receipt, is_msgpack=is_msgpack)
+            return answers.accepted(parsed, receipt, is_msgpack=is_msgpack)
         if is_msgpack and requests.is_rows(body):
-            return _row_results(parsed, receipt)
-        return _results(parsed, receipt, is_msgpack=is_msgpack)
+            return answers.row_results(parsed, receipt)
+        return answers.results(parsed, receipt, is_msgpack=is_msgpack)
 
     async def _receive(self, receive: Receive) -> bytes:
         """Return the body. What comes of it is counted as it comes: a slow sender's share is memory, too."""
@@ -275,56 +267,6 @@ def _parse_asset(_scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) 
 
 def _parse_change(scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) -> Parsed:
     return requests.account_change(scope["path"].removeprefix("/v1/accounts/"), body, is_msgpack=is_msgpack)
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-def _name_of(command: Command) -> str:
-    if isinstance(command, OpenAccount):
-        return command.account
-    if isinstance(command, RegisterAsset):
-        return command.asset
-    return requests.text_of_id(command.id)  # type: ignore[union-attr]  # Activate comes by no request
-
-
-def _results(parsed: Parsed, receipt: Receipt, *, is_msgpack: bool) -> Answer:
-    position, repeated, made = receipt.position, receipt.repeated, parsed.made
-    results = [
-        ItemResult(
-            _name_of(command), _NAMES[outcome], repeated.get(i, position) if repeated else position, i not in made
-        )
-        for i, (command, outcome) in enumerate(zip(parsed.commands, receipt.outcomes, strict=True))
-    ]
-    if parsed.is_array:
-        return _answer(200, results, is_msgpack=is_msgpack)
-    outcome = receipt.outcomes[0]
-    if outcome >= _FIRST_REFUSAL:
-        return refusal(Outcome(outcome), id=results[0].id, position=results[0].position)
-    return _answer(200, results[0], is_msgpack=is_msgpack)
-
-
-def _row_results(parsed: Parsed, receipt: Receipt) -> Answer:
-    position, repeated, names = receipt.position, receipt.repeated, _NAMES
-    pairs = zip(parsed.commands, receipt.outcomes, strict=True)
-    if repeated:
-        results = [RowResult(c.id, names[o], repeated.get(i, position)) for i, (c, o) in enumerate(pairs)]  # type: ignore[union-attr]
-    else:
-        results = [RowResult(c.id, names[o], position) for c, o in pairs]  # type: ignore[union-attr]
-    return _answer(200, results, is_msgpack=True)
-
-
-def _accepted(parsed: Parsed, receipt: Receipt, *, is_msgpack: bool) -> Answer:
-    accepted = Accepted(
-        receipt.position, [_name_of(command) for command in parsed.commands], safe_to_retry=not parsed.made
-    )
-    return _answer(202, accepted, is_msgpack=is_msgpack, headers=((b"preference-applied", b"respond-async"),))
-
-
-def _answer(status: int, content: Any, *, is_msgpack: bool, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    if is_msgpack:
-        return Answer(status, _encode_msgpack(content), b"application/msgpack", headers)
-    return Answer(status, _encode_json(content), headers=headers)
 
 
 async def _send(send: Send, answer: Answer, position: int) -> None:
