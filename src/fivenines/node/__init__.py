@@ -4,8 +4,10 @@ The way of a write: `gateway` (HTTP) reads and checks a request, `requests` make
 of the commands of many requests and appends it, `replica` gets the frame back from the journal and applies it, and the
 outcomes return the same way. A read is answered from the replica's state in memory.
 
-    settings   what it accepts            recovery, snapshots   how it starts and what it starts from
-    node       the parts put together     server                a process that serves HTTP
+    settings   what it accepts            recovery, snapshots      how it starts and what it starts from
+    node       the parts put together     server, connections      a process that serves HTTP
+    pages      reads of the books         history, listing         what pages look things up in
+    openapi    what all of it looks like  answers, problems        what is said, and what is said of errors
 """
 
 from fivenines.node.node import Node, Statistics, now_us, open_node
