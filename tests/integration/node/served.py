@@ -86,12 +86,15 @@ async def served(
     *,
     disk: Disk | None = None,
     connections_max: int = 100,
+    stop_s_max: int = 20,
     limits: Limits | None = None,
     settings: NodeSettings | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a node until the end of the block, and then stop it as SIGTERM does."""
     node_settings = settings or NodeSettings(limits=limits or Limits())
-    serve_settings = server.ServeSettings(directory=directory, connections_max=connections_max, node=node_settings)
+    serve_settings = server.ServeSettings(
+        directory=directory, connections_max=connections_max, stop_s_max=stop_s_max, node=node_settings
+    )
     listener = server._listen("127.0.0.1", 0)
     journal = FileJournal.open(directory, disk=disk or os)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -2,12 +2,15 @@
 
 import asyncio
 import errno
+import gc
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from fivenines.node import Limits, NodeSettings
+from fivenines.node.connections import Connection
 from tests.integration.node.served import Disk, GatedDisk, one, read_answer, request, served, until
 
 QUICK = Limits(refusal_delay_ms=1)
@@ -255,5 +258,27 @@ def test_reads_between_frames_never_see_half_of_one(tmp_path: Path) -> None:
             done = True
             await following
             assert events == asked
+
+    asyncio.run(main())
+
+
+def test_a_follower_that_never_reads_holds_neither_memory_nor_the_stop(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(tmp_path, stop_s_max=1) as node:
+            await node.open_books()
+            _reader, writer = await node.connect()
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(request("GET", "/v1/events?after=0", headers=["Accept: text/event-stream"]))
+            for _ in range(40):
+                assert (await node.post([one() for _ in range(500)])).status_code == 200
+            (connection,) = [c for c in gc.get_objects() if isinstance(c, Connection) and not c.is_idle]
+            await until(lambda: connection.transport.get_write_buffer_size() > 0)
+            # A page of events, and no more.
+            assert connection.transport.get_write_buffer_size() < 2_000_000
+            assert await node.balance() == 20_000
+        writer.close()
+        async with served(tmp_path) as node:
+            assert node.node.recovered.frames_replayed == 0
 
     asyncio.run(main())
