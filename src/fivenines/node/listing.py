@@ -7,7 +7,7 @@ from fivenines.ledger import State
 
 __all__ = ["AccountListing"]
 
-_INSERTED_ONE_BY_ONE_MAX = 64
+_INSERTED_ONE_BY_ONE_MAX = 500  # about what merging them costs among a million
 
 
 class AccountListing:
