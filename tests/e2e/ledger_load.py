@@ -63,6 +63,8 @@ class Load:
     items: list[Item] = field(default_factory=list)
     """All that was ever asked, in the order of asking within a thread."""
     errors: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    """What threads were told that ended because the server took no writes."""
     _kinds: tuple[str, ...] = ("post", "post", "post", "array", "rows", "hold")
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _round: int = 0
@@ -160,8 +162,10 @@ class Load:
         try:
             with _connected(port) as connection:
                 self._send_until(connection, stop, chance)
-        except (*HttpError, RefusedError):
-            pass  # the server is gone, or takes nothing: what was asked last has no answer
+        except RefusedError as error:
+            self.refusals.append(str(error))
+        except HttpError:
+            pass  # the server is gone: what was asked last has no answer
         except Exception as error:
             self.errors.append(repr(error))
             raise

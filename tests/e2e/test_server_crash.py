@@ -43,6 +43,7 @@ def kill_again_and_again(directory: Path, seed: int, kills: int, *options: str) 
         load.check(server.port, sample=200)
     outcomes = {item.outcome for item in load.items}
     assert {"posted", "held", "settled", "insufficient_funds"} <= outcomes, outcomes
+    assert load.refusals == []
     assert asked_again > 0, "no kill ever came between a request and its answer"
     return load
 

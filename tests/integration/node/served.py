@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from fivenines.ids import new_id
-from fivenines.journal import FileJournal
+from fivenines.journal import FileJournal, FileJournalSettings
 from fivenines.node import Limits, NodeSettings, server
 from fivenines.node.node import Node, open_node
 
@@ -87,6 +87,7 @@ async def served(
     disk: Disk | None = None,
     connections_max: int = 100,
     stop_s_max: int = 20,
+    segment_bytes: int = 64 * 1024 * 1024,
     limits: Limits | None = None,
     settings: NodeSettings | None = None,
 ) -> AsyncIterator[Served]:
@@ -96,7 +97,7 @@ async def served(
         directory=directory, connections_max=connections_max, stop_s_max=stop_s_max, node=node_settings
     )
     listener = server._listen("127.0.0.1", 0)
-    journal = FileJournal.open(directory, disk=disk or os)
+    journal = FileJournal.open(directory, disk=disk or os, settings=FileJournalSettings(segment_bytes=segment_bytes))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     try:
         async with open_node(directory, journal, node_settings) as node:
