@@ -7,6 +7,7 @@ process is gone afterwards.
 
 import asyncio
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -84,7 +85,8 @@ class LedgerProcess:
     def kill(self) -> None:
         """End it with SIGKILL, now, without warning; nothing happens when none runs."""
         if (pid := self.pid) is not None:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and asyncio was not told yet
+                os.kill(pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Wait until the process has ended, by whatever cause, and return its status: below 0 a signal's number."""
@@ -101,7 +103,8 @@ class LedgerProcess:
         """
         assert self._process is not None
         if self.pid is not None:
-            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(stop_s_max):
                 status = await self.wait()
