@@ -266,9 +266,13 @@ def test_too_many_postings_and_items_are_counted(api: Api, books: Callable[..., 
         assert (problem.status_code, problem.json()["field"]) == (422, "$.postings")
         assert str(count) in problem.json()["detail"]
     problem = books(json.dumps([{"postings": [posting]}] * 10_001).encode())
-    assert (problem.status_code, problem.json()["field"]) == (422, "$")
+    assert (problem.status_code, problem.json()["field"]) == (413, "$")
+    assert "10001 items" in problem.json()["detail"]
+    problem = books(json.dumps([{"postings": [posting] * 1_000}] * 21).encode())
+    assert (problem.status_code, problem.json()["field"]) == (413, "$")
+    assert "21000 postings" in problem.json()["detail"]
     rows = msgspec.msgpack.encode([[id, "x", "y", 1] for id in new_ids16(10_001)])
-    assert books(rows, MSGPACK).status_code == 422
+    assert books(rows, MSGPACK).status_code == 413
     source, destination = api.account(), api.account()
     answer = api.post(
         "/v1/transactions",

@@ -21,6 +21,7 @@ from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node
 from fivenines.node.problems import Answer, problem
 from fivenines.node.requests import InvalidRequestError, Parsed
+from fivenines.node.settings import Limits
 from fivenines.node.writer import OverloadedError
 
 __all__ = ["Gateway"]
@@ -99,7 +100,7 @@ class Gateway:
     async def _write(
         self,
         route: str,
-        parse: "Callable[[Scope, bytes, bool, int], Parsed]",
+        parse: "Callable[[Scope, bytes, bool, Limits], Parsed]",
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -115,7 +116,7 @@ class Gateway:
         await _send(send, answer, self._node.replica.position)
 
     async def _answer(
-        self, parse: "Callable[[Scope, bytes, bool, int], Parsed]", scope: Scope, receive: Receive
+        self, parse: "Callable[[Scope, bytes, bool, Limits], Parsed]", scope: Scope, receive: Receive
     ) -> Answer:
         content_type = length = prefer = b""
         for name, value in scope["headers"]:
@@ -148,7 +149,7 @@ class Gateway:
             return self._overloaded()
         self._bodies_bytes += len(body)
         try:
-            parsed = parse(scope, body, is_msgpack, self._limits.array_items_max)
+            parsed = parse(scope, body, is_msgpack, self._limits)
             is_async = b"respond-async" in prefer
             receipt = await self._node.writer.submit(parsed.commands, size_bytes=len(body), durable_is_enough=is_async)
         except InvalidRequestError as error:
@@ -251,21 +252,21 @@ class Gateway:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def _parse_transactions(_scope: Scope, body: bytes, is_msgpack: bool, items_max: int) -> Parsed:
+def _parse_transactions(_scope: Scope, body: bytes, is_msgpack: bool, limits: Limits) -> Parsed:
     if is_msgpack and requests.is_rows(body):
-        return requests.rows(body, items_max=items_max)
-    return requests.transactions(body, is_msgpack=is_msgpack, items_max=items_max)
+        return requests.rows(body, limits=limits)
+    return requests.transactions(body, is_msgpack=is_msgpack, limits=limits)
 
 
-def _parse_accounts(_scope: Scope, body: bytes, is_msgpack: bool, items_max: int) -> Parsed:
-    return requests.accounts(body, is_msgpack=is_msgpack, items_max=items_max)
+def _parse_accounts(_scope: Scope, body: bytes, is_msgpack: bool, limits: Limits) -> Parsed:
+    return requests.accounts(body, is_msgpack=is_msgpack, limits=limits)
 
 
-def _parse_asset(_scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) -> Parsed:
+def _parse_asset(_scope: Scope, body: bytes, is_msgpack: bool, _limits: Limits) -> Parsed:
     return requests.asset(body, is_msgpack=is_msgpack)
 
 
-def _parse_change(scope: Scope, body: bytes, is_msgpack: bool, _items_max: int) -> Parsed:
+def _parse_change(scope: Scope, body: bytes, is_msgpack: bool, _limits: Limits) -> Parsed:
     return requests.account_change(scope["path"].removeprefix("/v1/accounts/"), body, is_msgpack=is_msgpack)
 
 

@@ -36,7 +36,7 @@ _PROBLEMS = {
     "405": "This method is not possible here.",
     "409": "The ledger refused it; `outcome` names why. Asking again with the same id gives the same answer.",
     "410": "What was asked for has been trimmed away.",
-    "413": "The body is too large.",
+    "413": "The body, or the array in it, is too large. Nothing was done: send it in parts.",
     "415": "The body is of a type that is not taken.",
     "422": "The request is not valid; `field` and `detail` say what is wrong. Nothing was done.",
     "503": "Nothing was done, or it says that it may have been: try again after a while with the same id.",
@@ -59,7 +59,9 @@ def document(limits: Limits) -> dict[str, Any]:
         "info": {
             "title": "fivenines",
             "version": fivenines.__version__,
-            "description": _DESCRIPTION.format(body=limits.body_bytes_max, items=limits.array_items_max),
+            "description": _DESCRIPTION.format(
+                body=limits.body_bytes_max, items=limits.array_items_max, postings=limits.array_postings_max
+            ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _paths(limits),
@@ -70,7 +72,7 @@ def document(limits: Limits) -> dict[str, Any]:
 _DESCRIPTION = """A double-entry ledger. Amounts are integers in the smallest unit of their asset.
 
 Make the id of a transaction yourself, a UUIDv7: then to send it again, anywhere, is always safe. Send arrays for speed:
-each item gets its own outcome. A body has at most {body} bytes and an array {items} items.
+each item gets its own outcome. A body has at most {body} bytes, an array {items} items and {postings} postings.
 
 In msgpack an array of transactions may also consist of rows, `[id (16 bytes), source, destination, amount]`.
 """

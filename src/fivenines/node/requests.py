@@ -39,6 +39,7 @@ from fivenines.ledger import (
     Status,
 )
 from fivenines.ledger import Posting as LedgerPosting
+from fivenines.node.settings import Limits
 
 __all__ = [
     "InvalidRequestError",
@@ -99,11 +100,15 @@ _CHANGES = _Decoders(AccountChange)
 _ROWS = msgspec.msgpack.Decoder(list[Row])
 
 
-def transactions(body: bytes, *, is_msgpack: bool, items_max: int) -> Parsed:
+def transactions(body: bytes, *, is_msgpack: bool, limits: Limits) -> Parsed:
     """Read a body with one transaction, or with an array of them."""
-    found, is_array = _decode(_TRANSACTIONS, body, is_msgpack=is_msgpack, items_max=items_max)
+    found, is_array = _decode(_TRANSACTIONS, body, is_msgpack=is_msgpack, limits=limits)
     made = frozenset(index for index, item in enumerate(found) if item.id is None)
     if is_array:
+        count = sum([len(item.postings) for item in found])
+        if count > limits.array_postings_max:
+            reason = f"the array has {count} postings; at most {limits.array_postings_max} are taken at once"
+            raise InvalidRequestError("$", reason, status=413)
         return Parsed([_transaction(item, f"$[{index}]") for index, item in enumerate(found)], True, made)
     return Parsed([_transaction(found[0], "$")], False, made)
 
@@ -116,10 +121,10 @@ def is_rows(body: bytes) -> bool:
     return 0 < start < len(body) and body[start] & 0xF0 == 0x90
 
 
-def rows(body: bytes, *, items_max: int) -> Parsed:
+def rows(body: bytes, *, limits: Limits) -> Parsed:
     """Read an array of rows, the quick form for bulk."""
     found = _decoded(_ROWS, body)
-    _check_count(len(found), items_max)
+    _check_count(len(found), limits)
     # Version and variant of all ids at once: the bytes that hold them, without those that are right, must be nothing.
     ids = b"".join([row.id for row in found])
     if ids[6::16].translate(None, _VERSION_7) or ids[8::16].translate(None, _VARIANT):
@@ -129,9 +134,9 @@ def rows(body: bytes, *, items_max: int) -> Parsed:
     return Parsed([PostOne(row.id, row.source, row.destination, row.amount) for row in found], is_array=True)
 
 
-def accounts(body: bytes, *, is_msgpack: bool, items_max: int) -> Parsed:
+def accounts(body: bytes, *, is_msgpack: bool, limits: Limits) -> Parsed:
     """Read a body with one account, or with an array of them."""
-    found, is_array = _decode(_ACCOUNTS, body, is_msgpack=is_msgpack, items_max=items_max)
+    found, is_array = _decode(_ACCOUNTS, body, is_msgpack=is_msgpack, limits=limits)
     paths = (f"$[{index}]" for index in range(len(found))) if is_array else ("$",)
     return Parsed([_open_account(item, path) for item, path in zip(found, paths, strict=True)], is_array)
 
@@ -179,7 +184,7 @@ _AMOUNT = re.compile(r"[0-9]{1,39}")
 _LIMIT = re.compile(r"-?[0-9]{1,39}")
 
 
-def _decode(decoders: _Decoders, body: bytes, *, is_msgpack: bool, items_max: int) -> tuple[list[Any], bool]:
+def _decode(decoders: _Decoders, body: bytes, *, is_msgpack: bool, limits: Limits) -> tuple[list[Any], bool]:
     if is_msgpack:
         is_array = bool(body) and (body[0] & 0xF0 == 0x90 or body[0] in {0xDC, 0xDD})
         decoder: Any = decoders.msgpack_many if is_array else decoders.msgpack_one
@@ -189,7 +194,7 @@ def _decode(decoders: _Decoders, body: bytes, *, is_msgpack: bool, items_max: in
     found = _decoded(decoder, body)
     if not is_array:
         return [found], False
-    _check_count(len(found), items_max)
+    _check_count(len(found), limits)
     return found, True
 
 
@@ -216,11 +221,12 @@ def _plain(reason: str) -> str:
     return reason[:1].lower() + reason[1:].replace("`", "")
 
 
-def _check_count(count: int, items_max: int) -> None:
+def _check_count(count: int, limits: Limits) -> None:
     if count == 0:
         raise InvalidRequestError("$", "the array is empty")
-    if count > items_max:
-        raise InvalidRequestError("$", f"the array has {count} items; at most {items_max} are taken at once")
+    if count > limits.array_items_max:
+        reason = f"the array has {count} items; at most {limits.array_items_max} are taken at once"
+        raise InvalidRequestError("$", reason, status=413)
 
 
 def _transaction(item: NewTransaction, path: str) -> Command:

@@ -16,7 +16,9 @@ class Limits:
     request_s_max: int = 30
     """A request that is not whole by then is dropped, and its connection closed."""
     array_items_max: int = 10_000
-    """Transactions or accounts in one array; a longer one is answered 422."""
+    """Transactions or accounts in one array; a longer one is answered 413."""
+    array_postings_max: int = 20_000
+    """Postings in one array, all together: what bounds how long one request keeps the event loop from the others."""
     queue_requests_max: int = 128
     """Writes that wait for the journal. At 12,000 a second this is a wait of 10 ms; one more is answered 503."""
     queue_commands_max: int = 65_536
