@@ -83,7 +83,7 @@ install_python_packages() {
     local target
     case "$1" in
     run) target=. ;;
-    dev) target='.[dev,bench]' ;; # the linters read the benchmarks too, and want to know the peers' types
+    dev) target='.[dev,bench,etcd]' ;; # the linters read the benchmarks too, and want to know the peers' types
     *) target=".[$1]" ;;
     esac
     say "installing Python packages for: $1"
@@ -102,8 +102,23 @@ ensure_bench_packages() {
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
+# etcd, for the tests of the journal in it. They are skipped without it, so nobody has to install it.
+ensure_etcd() {
+    local missing=()
+    command -v etcd >/dev/null || missing+=(etcd-server)
+    command -v openssl >/dev/null || missing+=(openssl)
+    [ ${#missing[@]} -eq 0 ] && return
+    if can_apt; then
+        # In a shell of its own, as a failure must not end this script.
+        (install_packages "${missing[@]}") || say "no ${missing[*]}: the tests that need them will be skipped"
+    else
+        say "missing: ${missing[*]} (Debian package names); the tests that need them will be skipped"
+    fi
+}
+
 case "${1:-}" in
-run | dev) ;;
+run) ;;
+dev) ensure_etcd ;;
 bench) ensure_bench_packages ;;
 *) die "usage: scripts/setup.sh run|dev|bench" ;;
 esac
