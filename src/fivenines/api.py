@@ -196,6 +196,12 @@ class Transaction(Struct, frozen=True, omit_defaults=True):
     effective_date: datetime.date | None = None
     reference: str | None = None
     metadata: dict[str, Any] = {}
+    state: Literal["open", "settled", "released", "expired"] | None = None
+    """Of a hold: whether it is open, or how it ended. Not part of an event or of a history, which tell what was."""
+    remaining: list[Posting] = []
+    """Of an open hold: what is still held."""
+    expires: str | None = None
+    """Of an open hold with a timeout: the journal's time from which on it gives its money back."""
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ def serve(
     ] = 2_000_000,
     queue: Annotated[
         int, typer.Option(metavar="REQUESTS", help="Writes that may wait; more are answered 503.", min=1)
-    ] = 128,
+    ] = 256,
     keep_frames: Annotated[
         int | None,
         typer.Option(

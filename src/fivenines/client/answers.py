@@ -79,3 +79,6 @@ class Transaction(Struct, frozen=True, kw_only=True):
     effective_date: datetime.date | None = None
     reference: str | None = None
     metadata: dict[str, Any] = {}
+    state: Literal["open", "settled", "released", "expired"] | None = None
+    remaining: list[AnsweredPosting] = []
+    expires: str | None = None

@@ -7,7 +7,7 @@ one, so each request looks through a bounded number of them and says where to go
 
 import datetime
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,17 +25,23 @@ from fivenines.ledger import (
     PostOne,
     Release,
     Settle,
+    State,
     decode,
 )
 from fivenines.node.requests import text_of_id
 
-__all__ = ["account_history", "events", "rfc3339", "transaction_at"]
+__all__ = ["account_history", "events", "rfc3339", "transaction_at", "with_hold_state"]
 
 _FRAMES_PER_STEP = 64
 _FRAMES_MAX = 1_024
 _COMMANDS_MAX = 100_000  # to look through these takes a tenth of a second of everybody's time
 _EVENTS_FRAME_MAX = 256
 
+_ENDINGS: dict[int, Literal["settled", "released", "expired"]] = {
+    Outcome.settled: "settled",
+    Outcome.released: "released",
+    Outcome.hold_expired: "expired",
+}
 _KINDS = {PostOne: "post", Post: "post", Hold: "hold", Settle: "settle", Release: "release"}
 
 Decision = Callable[[bytes], Decided | None]
@@ -58,6 +64,23 @@ def transaction_at(journal: Journal, position: int, id: bytes, outcome: int) -> 
                 else None
             )
     return None
+
+
+def with_hold_state(transaction: Transaction, state: State, id: bytes) -> Transaction:
+    """Say of a hold, as a transaction, how it stands now. To be called on the event loop, where the state is whole."""
+    if transaction.outcome != Outcome.held.name:
+        return transaction
+    hold = state.holds.get(id)
+    if hold is None:
+        ended = state.ended_holds.find(id)
+        return msgspec.structs.replace(transaction, state=_ENDINGS[ended.outcome] if ended else None)
+    remaining = [
+        Posting(held.source.id, held.destination.id, json_number(held.remaining))
+        for held in hold.postings.values()
+        if held.remaining
+    ]
+    expires = rfc3339(hold.expires_us) if hold.expires_us is not None else None
+    return msgspec.structs.replace(transaction, state="open", remaining=remaining, expires=expires)
 
 
 def account_history(

@@ -98,6 +98,10 @@ class Node:
         """Why this node should get no writes, None if it should."""
         if self.journal.failed:
             return f"the journal failed: {self.journal.failed}"
+        ahead_ms = (self.state.time_us - self.clock_us()) // 1000
+        if ahead_ms > self.state.rules.retention_ms:
+            # A clock was far ahead once, and the journal's time never goes back: honest ids are below the horizon.
+            return f"the journal's time is {ahead_ms // 86_400_000} days ahead of the clock: every id looks expired"
         if self.writer.journal_full:
             return self.writer.journal_full
         if self.replica.position < self.journal.last:

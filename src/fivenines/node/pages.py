@@ -184,7 +184,7 @@ class _Views:
             )
         if found is None:
             return self._missing("this id is of a change of an account")
-        return self._json(found)
+        return self._json(history.with_hold_state(found, self._node.state, id))
 
     async def events(self, request: Request) -> Response:
         after = _number(request, "after", default=self._node.replica.position, least=0, most=2**63)

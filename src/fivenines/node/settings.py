@@ -19,8 +19,8 @@ class Limits:
     """Transactions or accounts in one array; a longer one is answered 413."""
     array_postings_max: int = 20_000
     """Postings in one array, all together: what bounds how long one request keeps the event loop from the others."""
-    queue_requests_max: int = 128
-    """Writes that wait for the journal. At 12,000 a second this is a wait of 10 ms; one more is answered 503."""
+    queue_requests_max: int = 256
+    """Writes that wait for the journal. At 12,000 a second this is a wait of 20 ms; one more is answered 503."""
     queue_commands_max: int = 65_536
     """The same, counted in commands: a quarter of a second at 300,000 a second."""
     bodies_bytes_max: int = 128 * 1024 * 1024
