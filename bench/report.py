@@ -5,7 +5,9 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bench.harness import Figure, Summary
 from bench.machine import Machine
@@ -18,10 +20,11 @@ def print_table(
 ) -> None:
     """Print the machine and one row a figure."""
     console.print(
-        f"\n[bold]{machine.cpu}[/], {machine.cores} cores, {machine.memory_gib} GiB, {machine.kernel},"
-        f" {machine.filesystem} (64 KiB written and synced in {machine.sync_ms} ms), {machine.python},"
-        f" {machine.postgres}, {machine.wrk}; load average before: {machine.load_average}",
+        f"\n[bold]{escape(machine.cpu)}[/], {machine.cores} cores, {machine.memory_gib} GiB, {escape(machine.kernel)},"
+        f" {escape(machine.filesystem)} (64 KiB written and synced in {machine.sync_ms} ms), {machine.python},"
+        f" {escape(machine.postgres)}, {escape(machine.wrk)}; load average before: {machine.load_average}",
         highlight=False,
+        emoji=False,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", no_wrap=True)
@@ -34,7 +37,7 @@ def print_table(
         style = {None: "", True: "green", False: "red"}[figure.is_met(summary.median)]
         values = [shown(value) for value in (summary.median, summary.min, summary.max)]
         values[0] = f"[{style or 'bold'}]{values[0]}[/]"
-        table.add_row(name, figure.meaning, *values, str(summary.runs), goal_of(figure), summary.unit)
+        table.add_row(name, Text(figure.meaning), *values, str(summary.runs), goal_of(figure), summary.unit)
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,35 @@ def test_journal_show_prints_what_a_frame_carries(api: Api, tmp_path: Path) -> N
     assert f"{alice} -> {bob}: 1250" in shown
     assert "invoice 7" in shown
     assert len(shown.splitlines()) == 2
+
+
+def test_names_are_printed_as_they_are_and_no_part_of_them_becomes_a_picture_or_a_style(
+    bank: Path, tmp_path: Path
+) -> None:
+    """`:bank:` is a picture to a library for terminals, and `[bold]` a style; in a name they are neither."""
+    folder = tmp_path / "[bold]:bank:"
+    shutil.copytree(bank, folder)
+    with run_server(tmp_path / "data") as served:
+        url = served.server.url
+        served.asset()
+        names = ("mine:bank:AB", "shop:key:1", "a:fire:b")
+        for name in names:
+            opened = served.post("/v1/accounts", {"id": name, "asset": "EUR/2", "min_balance": None})
+            assert opened.status_code == 200
+        assert served.patch("/v1/accounts/a:fire:b", {"status": "frozen"}).status_code == 200
+        served.move("mine:bank:AB", "shop:key:1", 7, reference="[red]:fire:[/]")
+        shown = run("balance", *names, "--url", url).stdout
+        assert [name for name in names if name not in shown] == []
+        assert "a:fire:b (frozen)" in shown
+        assert str(folder) in run("import", "berka", folder, "--url", url).stdout
+        shown = run("journal", "show", "--data", served.server.directory).stdout
+        assert "mine:bank:AB -> shop:key:1: 7" in shown
+        assert "[red]:fire:[/]" in shown
+        for absent in ("no:bank:one", r"a[bold]b", "a[/]b", r"a\[b]"):
+            assert absent in run("balance", absent, "--url", url, status=1).stderr
+    assert "[red]:key:, path" in run("import", "berka", tmp_path / "[red]:key:", status=1).stderr
+    shutil.copytree(tmp_path / "data", folder / "data")
+    assert str(folder) in run("snapshot", "--data", folder / "data").stdout
 
 
 def test_what_is_wrong_is_one_line_and_a_hint(tmp_path: Path, bank: Path) -> None:

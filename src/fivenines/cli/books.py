@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from fivenines.cli.output import JSON, URL, CommandFailedError, errors, out, print_json, telling_errors
 
 if TYPE_CHECKING:
     from fivenines import importers
+    from fivenines.client import Account
     from fivenines.importers.run import Progress as ImportProgress
 
 __all__ = ["register"]
@@ -83,11 +85,10 @@ def balance(
     for heading in ("balance", "available", "held"):
         table.add_column(heading, justify="right")
     for account in found:
-        status = "" if account.status == "open" else f" [yellow]({account.status})[/]"
         held = _money(account.held_debits, account.asset) if account.held_debits else ""
         code = account.asset.partition("/")[0]
         table.add_row(
-            account.id + status,
+            _named(account),
             code,
             _money(account.balance, account.asset),
             _money(account.available, account.asset),
@@ -97,6 +98,13 @@ def balance(
     for asset, total in sums.items():
         of_all = "" if accounts or prefix else ("  [green]as it must[/]" if not total else "  [bold red]must be 0[/]")
         out.print(f"sum of {asset.partition('/')[0]}: {_money(total, asset)}{of_all}")
+
+
+def _named(account: "Account") -> Text:
+    name = Text(account.id)
+    if account.status != "open":
+        name.append(f" ({account.status})", "yellow")
+    return name
 
 
 _IMPORT_EXAMPLES = """
@@ -163,7 +171,10 @@ def _tell(advance: Callable[[str, int, int], None], progress: "ImportProgress") 
 
 
 def _show(path: Path, report: "importers.Report") -> None:
-    out.print(f"[bold]{path}[/] into [bold]{report.anchor}[/], {report.seconds:,.1f} s")
+    out.print(
+        Text.assemble((str(path), "bold"), " into ", (report.anchor, "bold"), f", {report.seconds:,.1f} s"),
+        soft_wrap=True,
+    )
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(justify="right")
     table.add_column()
@@ -184,12 +195,12 @@ def _show(path: Path, report: "importers.Report") -> None:
     if report.expired:
         out.print("[yellow]These books are older than the ledger remembers: nothing was changed.[/]")
     for story in report.contradictions[:_SHOWN_MAX]:
-        out.print("[yellow]contradictory:[/] " + "\n    ".join(story), soft_wrap=True, markup=True)
+        out.print(Text.assemble(("contradictory:", "yellow"), " ", "\n    ".join(story)), soft_wrap=True)
     if len(report.contradictions) > _SHOWN_MAX:
         out.print(f"... and {len(report.contradictions) - _SHOWN_MAX:,} more; --json lists them all")
+    label = ("not equal:", "red") if report.mismatched else ("moved since:", "yellow")
     for line in report.mismatches:
-        label = "[red]not equal:[/]" if report.mismatched else "[yellow]moved since:[/]"
-        out.print(f"{label} {line}", soft_wrap=True)
+        out.print(Text.assemble(label, " ", line), soft_wrap=True)
 
 
 _GENERATE_EXAMPLES = """
@@ -242,7 +253,7 @@ def generate_bank(
 def _bar(label: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar with rate and time left; it is told (what is being done, how much of it, of how much)."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fivenines.cli.output import DATA, JSON, CommandFailedError, configure_logs, out, print_json, telling_errors
 
@@ -69,15 +70,18 @@ def verify(data: DATA = "data", json: JSON = False) -> None:
         )
         out.print(f"last digest {verdict.last_digest.hex()}")
         if verdict.tail is not None:
-            out.print(f"[yellow]an unfinished write at the end:[/] {verdict.tail}", soft_wrap=True)
+            out.print(Text.assemble(("an unfinished write at the end:", "yellow"), f" {verdict.tail}"), soft_wrap=True)
         if verdict.damage is None:
             out.print("[bold green]sound[/]")
     if verdict.damage is not None:
         damage = verdict.damage
         if not json:
             out.print(
-                f"[bold red]damaged[/]: {damage.file}, byte {damage.offset:,}, position {damage.position:,}: "
-                f"{damage.reason}\nEverything before it is sound.",
+                Text.assemble(
+                    ("damaged", "bold red"),
+                    f": {damage.file}, byte {damage.offset:,}, position {damage.position:,}: {damage.reason}\n"
+                    "Everything before it is sound.",
+                ),
                 soft_wrap=True,
             )
         raise typer.Exit(1)
@@ -175,7 +179,7 @@ def snapshot(data: DATA = "data", json: JSON = False) -> None:
         return
     table = Table(box=None, show_header=False, padding=(0, 2))
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(name.replace("_", " "), Text(f"{value:,}" if isinstance(value, int) else str(value)))
     out.print(table, soft_wrap=True)
 
 

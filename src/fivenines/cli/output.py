@@ -10,11 +10,13 @@ import msgspec
 import structlog
 import typer
 from rich.console import Console
+from rich.text import Text
 
 __all__ = ["DATA", "JSON", "URL", "CommandFailedError", "configure_logs", "fail", "out", "print_json", "telling_errors"]
 
-out = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Account ids are full of colons, `berka:bank:AB`, and none of them is a picture of a bank.
+out = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 DATA = Annotated[
     str,
@@ -47,9 +49,9 @@ def print_json(content: Any) -> None:
 
 def fail(message: str, hint: str = "") -> NoReturn:
     """Tell an error and end the process with status 1."""
-    errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
+    errors.print(Text.assemble(("error:", "bold red"), " ", message), soft_wrap=True)
     if hint:
-        errors.print(f"[dim]hint:[/] {_escaped(hint)}", soft_wrap=True)
+        errors.print(Text.assemble(("hint:", "dim"), " ", hint), soft_wrap=True)
     raise typer.Exit(1)
 
 
@@ -80,7 +82,3 @@ def configure_logs(*, as_json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

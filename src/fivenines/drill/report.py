@@ -198,7 +198,7 @@ def _facts(result: Result) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row("books", result.books)
+    table.add_row("books", Text(result.books))
     table.add_row("replayed", f"[bold]{count:,}[/] transactions in {requests:,} requests over HTTP")
     table.add_row(
         "in", f"{result.replay_s:.1f} s, kills included: {count / result.replay_s:,.0f} a second; {_failed(result)}"
@@ -265,5 +265,5 @@ def _checks(result: Result) -> Table:
     table.add_column("")
     for finding in result.findings.values():
         sign = "[green]✓[/]" if finding.passed else "[bold red]✗[/]"
-        table.add_row(finding.check, f"{finding.looked_at:,}", f"{finding.wrong:,}", sign)
+        table.add_row(Text(finding.check), f"{finding.looked_at:,}", f"{finding.wrong:,}", sign)
     return table

@@ -11,7 +11,7 @@ from defusedxml import ElementTree
 from rich.console import Console
 
 from fivenines.drill.demo import conclude
-from fivenines.drill.report import Result, picture, to_json
+from fivenines.drill.report import Result, picture, print_report, to_json
 from tests.unit.drill.books import World, out_folder, result_of, sound_world
 from tests.unit.drill.test_drill_checker import (
     decide_twice,
@@ -75,6 +75,13 @@ def test_a_fault_ends_with_status_1_and_keeps_the_data(
     assert told["failures"]
     assert "checks failed" in printed
     assert (tmp_path / "demo" / "ledger").is_dir()
+
+
+def test_the_report_prints_names_as_they_are() -> None:
+    printed = io.StringIO()
+    result = replace(result_of(sound_world()), books="[bold]:bank:")
+    print_report(result, Console(file=printed, width=100))
+    assert "[bold]:bank:" in printed.getvalue()
 
 
 def test_a_request_that_failed_for_good_is_a_failure() -> None:
