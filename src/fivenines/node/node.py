@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fivenines.journal import Frame, Journal
+from fivenines.journal import Frame, Journal, JournalError
 from fivenines.ledger import Applied, Batch
 from fivenines.node import snapshots
 from fivenines.node.recovery import Recovered, recover
@@ -110,33 +110,63 @@ class Node:
         return None
 
     async def snapshot(self) -> bool:
-        """Write a snapshot of the present state without stalling anybody; return whether it is durable."""
+        """Write a snapshot of the present state without stalling anybody; return whether it is durable.
+
+        That it cannot be written is logged and counted, and no reason to stop: the next start only takes longer.
+        """
         began = time.perf_counter()
         position = self.replica.position
         if position == 0:
             return False
         self._commands_since_snapshot = 0
         self._bytes_since_snapshot = 0
-        if not snapshots.has_room(self.directory):
-            self._snapshot_failed(position, "there is no room for it beside the journal")
+        try:
+            if not snapshots.has_room(self.directory):
+                self._snapshot_failed(position, "there is no room for it beside the journal")
+                return False
+            # What lives for long is put out of the collector's sight. That also spares the child's memory: the
+            # collector writes into every object that it looks at, and a page that is written to is no longer shared.
+            gc.freeze()
+            pid = snapshots.fork_snapshot(self.directory, self.state, self.replica.frame_digest)
+        except OSError as error:
+            self._snapshot_failed(position, error.strerror or str(error))
             return False
-        # What lives for long is put out of the collector's sight. That also spares the child's memory: the collector
-        # writes into every object that it looks at, and a page that is written to is no longer shared.
-        gc.freeze()
-        pid = snapshots.fork_snapshot(self.directory, self.state, self.replica.frame_digest)
-        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-        took_s = time.perf_counter() - began
-        if status:
-            self._snapshot_failed(position, snapshots.reason_of(status))
+        reason = await self._wait_snapshot(pid)
+        if reason is not None:
+            self._snapshot_failed(position, reason)
             return False
-        self._snapshot_done(position, took_s)
-        kept = snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
-        await self._trim_behind(snapshots.position_of(kept[-1]))
+        self._snapshot_done(position, time.perf_counter() - began)
+        await self._prune()
         return True
 
-    async def _trim_behind(self, oldest: int) -> None:
-        if self.settings.journal_frames_kept is not None:
+    async def _wait_snapshot(self, pid: int) -> str | None:
+        """Wait for the child that writes a snapshot; return None when it is durable, otherwise why it is not."""
+        is_reaped = False
+        try:
+            async with asyncio.timeout(self.settings.snapshot_s_max):
+                status = await snapshots.wait_child(pid)
+                is_reaped = True
+        except TimeoutError:
+            return f"it was not written within {self.settings.snapshot_s_max} s"
+        finally:
+            if not is_reaped:
+                # It hangs, or the node stops, which writes a newer snapshot itself.
+                await snapshots.end_child(pid)
+                _tell_left(snapshots.clean(self.directory))
+        return snapshots.reason_of(status) if status else None
+
+    async def _prune(self) -> None:
+        """Delete old snapshots, and trim the journal behind those that stay. What cannot be deleted stays."""
+        keep = self.settings.snapshots_kept
+        _tell_left(snapshots.prune(self.directory, keep=keep))
+        kept = snapshots.paths(self.directory)[:keep]
+        if self.settings.journal_frames_kept is None or not kept:
+            return
+        oldest = snapshots.position_of(kept[-1])
+        try:
             await self.journal.trim(min(oldest, self.journal.last - self.settings.journal_frames_kept) + 1)
+        except (OSError, JournalError) as error:
+            _log.error("journal.not_trimmed", reason=str(error))
 
     def _snapshot_done(self, position: int, took_s: float) -> None:
         self.statistics.snapshots += 1
@@ -147,7 +177,7 @@ class Node:
     def _snapshot_failed(self, position: int, reason: str) -> None:
         self.statistics.snapshots_failed += 1
         _log.error("snapshot.failed", position=position, reason=reason)
-        snapshots.clean(self.directory)  # what it left would take room that the journal needs
+        _tell_left(snapshots.clean(self.directory))  # what it left would take room that the journal needs
 
     def _count(self, frame: Frame, batch: Batch, _applied: Applied) -> None:
         count = len(batch.commands)
@@ -184,7 +214,7 @@ class Node:
             self._snapshot_failed(position, error.strerror or str(error))
             return
         self._snapshot_done(position, time.perf_counter() - began)
-        snapshots.prune(self.directory, keep=self.settings.snapshots_kept)
+        _tell_left(snapshots.prune(self.directory, keep=self.settings.snapshots_kept))
 
 
 @asynccontextmanager
@@ -200,7 +230,7 @@ async def open_node(
 
     Blocks the event loop while it recovers; nothing else is to be served meanwhile. Raises as `recover` does.
     """
-    snapshots.clean(directory)
+    _tell_left(snapshots.clean(directory))
     recovered = recover(directory, journal, on_progress=on_progress)
     _log.info(
         "node.recovered",
@@ -233,3 +263,8 @@ async def open_node(
         await node.replica.wait_position(journal.last, _STOP_S_MAX)
         following.cancel()
     node.write_last_snapshot()
+
+
+def _tell_left(errors: list[OSError]) -> None:
+    for error in errors:
+        _log.error("snapshot.not_deleted", file=str(error.filename), reason=error.strerror or str(error))

@@ -61,6 +61,8 @@ class NodeSettings:
     """A snapshot is begun after so many commands: a start then replays these, in about three seconds."""
     snapshot_journal_bytes: int = 256 * 1024 * 1024
     """... or after so many bytes of the journal."""
+    snapshot_s_max: int = 3_600
+    """A snapshot that is not written by then has failed, and whatever writes it is ended."""
     snapshots_kept: int = 2
     """If the newest is damaged, the one before it is used."""
     journal_frames_kept: int | None = None
@@ -68,6 +70,12 @@ class NodeSettings:
     with them every transaction's details."""
 
     def __post_init__(self) -> None:
-        for name in ("appends_in_flight_max", "frame_commands_max", "snapshot_commands", "snapshots_kept"):
+        for name in (
+            "appends_in_flight_max",
+            "frame_commands_max",
+            "snapshot_commands",
+            "snapshot_s_max",
+            "snapshots_kept",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

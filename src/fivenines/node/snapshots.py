@@ -6,15 +6,20 @@ a snapshot fits only the journal that it was taken from. A file is written under
 renamed, so that a name ending in `.snap` means a whole snapshot.
 
 While a node serves, the snapshot is written by a forked child: fork freezes the state at one position in an instant,
-at the price of a copy of the page tables, and the child writes it in its own time and then ends (docs/adr/0003).
+at the price of a copy of the page tables, and the child writes it in its own time and then ends (docs/adr/0003). The
+node does not trust it to end: it looks after the child by its pid, ends it when it takes too long or when the node
+stops, and where the system can (Linux), a node that is killed takes its child along.
 """
 
+import asyncio
+import contextlib
+import ctypes
 import os
 import re
 import signal
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +30,7 @@ __all__ = [
     "LoadedSnapshot",
     "SnapshotDamagedError",
     "clean",
+    "end_child",
     "fork_snapshot",
     "has_room",
     "load",
@@ -32,6 +38,7 @@ __all__ = [
     "position_of",
     "prune",
     "reason_of",
+    "wait_child",
     "write",
 ]
 
@@ -40,6 +47,10 @@ _HEADER = struct.Struct(">8sQ32s32s")  # magic, position, digest of the frame, c
 _CHUNK = struct.Struct(">II")  # length, CRC-32; a length of zero is the end, followed by the digest of the state
 _CHUNK_BYTES_MAX = 64 * 1024 * 1024
 _FAILED = 255  # the exit status of a child that failed otherwise than with a number of the operating system
+_LOOK_S = 0.01  # how often it is looked whether a child ended
+_KILLED_S_MAX = 5.0  # a child that was killed is gone at once, unless the disk holds it; then nobody waits for it
+_PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: a child must not load anything
 _NAME = re.compile(r"snapshot-(\d{20})\.snap")
 
 
@@ -98,7 +109,11 @@ def write(directory: Path, state: State, frame_digest: bytes) -> Path:
 
 
 def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
-    """Write a snapshot in a forked child and return its pid; it exits with 0 if the snapshot is durable."""
+    """Write a snapshot in a forked child and return its pid; it exits with 0 if the snapshot is durable.
+
+    Raises `OSError` if there is no room for another process. Who forks must reap: `wait_child`, or `end_child`.
+    """
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
@@ -106,6 +121,10 @@ def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
     # and would otherwise keep from the node's successor, and never back into the event loop above us.
     status = _FAILED
     try:
+        if _prctl is not None:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a child that hangs shall not outlive the node
+        if os.getppid() != parent:
+            return 0  # the node died just before that; `finally` ends this process
         signal.set_wakeup_fd(-1)  # it is about to be closed, and its number may come to mean another file
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -117,6 +136,26 @@ def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
         status = error.errno or _FAILED
     finally:
         os._exit(status)
+
+
+async def wait_child(pid: int) -> int:
+    """Wait until the child of `fork_snapshot` ends, reap it, and return its status.
+
+    By looking: a thread that waits could not be told to stop, and a file descriptor may not be had when it is needed.
+    """
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
+        if ended:
+            return status
+        await asyncio.sleep(_LOOK_S)
+
+
+async def end_child(pid: int) -> None:
+    """Kill the child of `fork_snapshot`, which was not reaped yet, and see it gone, within a bound."""
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_KILLED_S_MAX):
+            await wait_child(pid)
 
 
 def reason_of(status: int) -> str:
@@ -200,18 +239,27 @@ def has_room(directory: Path) -> bool:
     return disk.f_bavail * disk.f_frsize >= 2 * last_bytes
 
 
-def prune(directory: Path, *, keep: int) -> list[Path]:
-    """Delete all snapshots but the newest `keep`; return those that stay, the newest first."""
-    found = paths(directory)
-    for path in found[keep:]:
-        path.unlink(missing_ok=True)
-    return found[:keep]
+def prune(directory: Path, *, keep: int) -> list[OSError]:
+    """Delete all snapshots but the newest `keep`; return what was in the way of deleting some."""
+    return _delete(paths(directory)[keep:])
 
 
-def clean(directory: Path) -> None:
-    """Delete what a crash left of snapshots that were being written."""
-    for draft in directory.glob("snapshot-*.draft"):
-        draft.unlink(missing_ok=True)
+def clean(directory: Path) -> list[OSError]:
+    """Delete what a crash left of snapshots that were being written; return what was in the way of deleting some."""
+    return _delete(directory.glob("snapshot-*.draft"))
+
+
+def _delete(files: Iterable[Path]) -> list[OSError]:
+    errors: list[OSError] = []
+    try:
+        for path in files:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                errors.append(error)
+    except OSError as error:  # of looking into the folder
+        errors.append(error)
+    return errors
 
 
 def _sync_directory(directory: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from fivenines.node import NodeSettings, RecoveryError, snapshots
 from fivenines.node.node import open_node
 from fivenines.node.recovery import recover
 from tests.integration.node.nodes import books, opened, posts, replay
+from tests.integration.node.served import until
 
 
 @pytest.fixture
@@ -182,14 +185,14 @@ def test_a_snapshot_that_fails_says_why_leaves_nothing_and_harms_nothing(
         (tmp_path / "snapshot-00000000000000000001.snap.1.draft").write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def hang(*_: object) -> Path:
+    def end(*_: object) -> Path:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
     async def run() -> None:
         async with opened(tmp_path) as node:
             await books(node)
-            for broken, reason in ((no_room, "No space left on device"), (hang, "signal 9")):
+            for broken, reason in ((no_room, "No space left on device"), (end, "signal 9")):
                 monkeypatch.setattr(snapshots, "write", broken)
                 with structlog.testing.capture_logs() as logs:
                     assert not await node.snapshot()
@@ -202,6 +205,161 @@ def test_a_snapshot_that_fails_says_why_leaves_nothing_and_harms_nothing(
             assert await node.snapshot()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+def test_without_room_for_another_process_a_snapshot_fails_and_the_node_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_fork() -> int:
+        raise OSError(number, os.strerror(number))
+
+    async def run() -> None:
+        async with opened(tmp_path, NodeSettings(snapshot_commands=1)) as node:
+            monkeypatch.setattr(os, "fork", no_fork)
+            with structlog.testing.capture_logs() as logs:
+                await books(node)
+                await until(lambda: node.statistics.snapshots_failed > 0)
+            monkeypatch.undo()
+            assert {entry["reason"] for entry in logs if entry["event"] == "snapshot.failed"} == {os.strerror(number)}
+            assert await node.snapshot()
+
+    asyncio.run(run())
+
+
+def test_what_cannot_be_deleted_stays_and_the_node_goes_on(tmp_path: Path) -> None:
+    settings = NodeSettings(snapshots_kept=1, journal_frames_kept=1)
+
+    async def run() -> None:
+        # A folder of such a name stands for a file that may not be deleted: unlink refuses both.
+        stuck = tmp_path / "snapshot-00000000000000000000.snap"
+        draft = tmp_path / "snapshot-00000000000000000000.snap.1.draft"
+        async with opened(tmp_path, settings, segment_bytes=4_096) as node:
+            stuck.mkdir()
+            draft.mkdir()
+            with structlog.testing.capture_logs() as logs:
+                for _ in range(3):
+                    await (posts(node, frames=20) if node.replica.position else books(node, frames=20))
+                    assert await node.snapshot()
+            assert {entry["file"] for entry in logs if entry["event"] == "snapshot.not_deleted"} == {str(stuck)}
+            assert len(snapshots.paths(tmp_path)) == 2
+            assert node.journal.first > 1
+        async with opened(tmp_path, settings, segment_bytes=4_096) as node:
+            await posts(node)
+            stuck.rmdir()
+            draft.rmdir()
+
+    asyncio.run(run())
+
+
+def test_a_folder_that_is_gone_fails_snapshots_and_not_the_node(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with opened(tmp_path / "data") as node:
+            await books(node)
+            (tmp_path / "data").rename(tmp_path / "elsewhere")
+            assert not await node.snapshot()
+            assert node.statistics.snapshots_failed == 1
+            (tmp_path / "elsewhere").rename(tmp_path / "data")
+            await posts(node)
+            assert await node.snapshot()
+
+    asyncio.run(run())
+
+
+def stop_itself(*_: object) -> Path:
+    """Hang for good: what a child does in the place of something else."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    raise AssertionError
+
+
+def hanging(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Have children hang while they write, or before they let go of what they inherited."""
+    if place == "writing":
+        monkeypatch.setattr(snapshots, "write", stop_itself)
+    else:
+        monkeypatch.setattr(os, "closerange", stop_itself)
+
+
+@pytest.mark.parametrize("place", ["writing", "beginning"])
+def test_a_child_that_hangs_keeps_neither_the_stop_nor_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    pids: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        pid = fork()
+        pids.append(pid)
+        return pid
+
+    async def run() -> None:
+        async with opened(tmp_path, NodeSettings(snapshot_commands=1)) as node:
+            monkeypatch.setattr(os, "fork", noted)
+            hanging(monkeypatch, place)
+            await books(node)
+            await until(lambda: bool(pids))
+            monkeypatch.undo()
+        (pid,) = pids
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        async with opened(tmp_path) as node:
+            assert node.recovered.frames_replayed == 0
+
+    asyncio.run(run())
+
+
+def test_a_snapshot_that_takes_too_long_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with opened(tmp_path, NodeSettings(snapshot_s_max=1)) as node:
+            await books(node)
+            hanging(monkeypatch, "writing")
+            assert not await node.snapshot()
+            monkeypatch.undo()
+            assert await node.snapshot()
+            assert (node.statistics.snapshots_failed, node.statistics.snapshots) == (1, 1)
+
+    asyncio.run(run())
+
+
+_HANGING_NODE = """
+import asyncio, os, pathlib, signal, sys
+from tests.integration.node.nodes import books, opened
+
+async def main():
+    async with opened(pathlib.Path(sys.argv[1])) as node:
+        await books(node)
+        os.closerange = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+        await node.snapshot()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_node_that_is_killed_takes_a_child_that_hangs_along(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", _HANGING_NODE, str(tmp_path)]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (pids := children.read_text().split()):
+            assert process.poll() is None
+        while process_state(pids[0]) != "T":
+            assert process.poll() is None
+        process.kill()
+
+    async def run() -> None:
+        async with opened(tmp_path) as node:  # the lock is free
+            await posts(node)
+
+    while process_state(pids[0]) not in {"", "Z", "X"}:
+        pass
+    asyncio.run(run())
+
+
+def process_state(pid: str) -> str:
+    """Return how a process is, in the letter that /proc has for it; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_frames_behind_the_oldest_snapshot_are_trimmed_and_the_state_stays(tmp_path: Path) -> None:
