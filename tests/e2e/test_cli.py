@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -130,6 +132,63 @@ def test_journal_show_prints_what_a_frame_carries(api: Api, tmp_path: Path) -> N
     assert f"{alice} -> {bob}: 1250" in shown
     assert "invoice 7" in shown
     assert len(shown.splitlines()) == 2
+
+
+class Meddler(ThreadingHTTPServer):
+    """Stands before a ledger, and moves money in it whenever a page of accounts was read, so many times."""
+
+    def __init__(self, served: Api, times: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Meddling)
+        self.served, self.times = served, times
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Meddling(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        meddler = self.server
+        assert isinstance(meddler, Meddler)
+        answer = meddler.served.get(self.path)
+        if meddler.times:
+            meddler.times -= 1
+            assert meddler.served.move("m:1999", "m:0000", 5).status_code == 200
+        self.send_response(answer.status_code)
+        for name in ("Content-Type", "Content-Length", "Ledger-Position"):
+            self.send_header(name, answer.headers[name])
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_balances_of_different_moments_have_no_sum(tmp_path: Path) -> None:
+    """More accounts than a page holds, in a ledger that moves from page to page: never a cry of wolf."""
+    with run_server(tmp_path / "data") as served:
+        served.asset()
+        names = [f"m:{number:04}" for number in range(2_000)]
+        opened = served.post("/v1/accounts", [{"id": n, "asset": "EUR/2", "min_balance": None} for n in names])
+        assert {result["outcome"] for result in opened.json()} == {"done"}
+        with Meddler(served, times=1) as once:
+            shown = run("balance", "--url", once.url).stdout
+        assert "sum of EUR: 0.00  as it must" in shown
+        with Meddler(served, times=100) as always:
+            shown = run("balance", "--url", always.url).stdout
+            told = run_json("balance", "--url", always.url)
+            some = run_json("balance", *names[:250], "--url", always.url)
+        assert "was being written" in shown
+        assert "sum of" not in shown
+        for each in (told, some):
+            assert each["sums"] is None
+            assert each["position_first"] < each["position"]
+        assert run_json("balance", "--url", served.server.url)["sums"] == {"EUR/2": "0"}
 
 
 def test_names_are_printed_as_they_are_and_no_part_of_them_becomes_a_picture_or_a_style(

@@ -16,7 +16,7 @@ from fivenines.cli.output import JSON, URL, CommandFailedError, errors, out, pri
 
 if TYPE_CHECKING:
     from fivenines import importers
-    from fivenines.client import Account
+    from fivenines.client import Account, Ledger
     from fivenines.importers.run import Progress as ImportProgress
 
 __all__ = ["register"]
@@ -24,6 +24,10 @@ __all__ = ["register"]
 _DEFAULT_URL = "http://127.0.0.1:9959"
 _SHOWN_MAX = 20
 _FIRST_ANSWER_S_MAX = 5.0
+_READS_MAX = 3
+"""How often balances are read that a ledger at work moves meanwhile, before they are shown as they came."""
+_IDS_AT_ONCE = 200
+"""How many accounts the client asks for in one request, and so gets as of one position."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,24 +57,24 @@ def balance(
     url: URL = _DEFAULT_URL,
     json: JSON = False,
 ) -> None:
-    """Show balances, and that they sum to zero."""
+    """Show balances, and that they sum to zero.
+
+    More than a page of them is read page by page. A ledger at work may move on meanwhile: then they are read again, and
+    if it still does, no sum is shown, for balances of different moments have none.
+    """
     from fivenines.client import Ledger, LedgerError
 
     with telling_errors():
         try:
             with Ledger(*url.split(","), deadline_s=_FIRST_ANSWER_S_MAX) as ledger:
-                if accounts:
-                    found = ledger.accounts_of(accounts, at_least=at_least)
-                else:
-                    found = list(ledger.accounts(prefix=prefix or None, at_least=at_least))
-                position = ledger.position
+                found, first, position = _read(ledger, accounts or [], prefix, at_least)
         except (LedgerError, ValueError) as error:
             raise CommandFailedError(str(error), hint=_is_it_served(url)) from error
         missing = sorted(set(accounts or ()) - {account.id for account in found})
         if missing:
             raise CommandFailedError(f"there is no account {', '.join(missing)}")
     sums: dict[str, int] = {}
-    for account in found:
+    for account in found if first == position else ():
         sums[account.asset] = sums.get(account.asset, 0) + account.balance
     if json:
         rows = [
@@ -78,10 +82,16 @@ def balance(
             for a in found
         ]
         print_json(
-            {"position": position, "accounts": rows, "sums": {asset: str(total) for asset, total in sums.items()}}
+            {
+                "position": position,
+                "position_first": first,
+                "accounts": rows,
+                "sums": {asset: str(total) for asset, total in sums.items()} if first == position else None,
+            }
         )
         return
-    table = Table("account", "asset", title=f"balances at position {position:,}", title_justify="left")
+    when = f"at position {position:,}" if first == position else f"at positions {first:,} to {position:,}"
+    table = Table("account", "asset", title=f"balances {when}", title_justify="left")
     for heading in ("balance", "available", "held"):
         table.add_column(heading, justify="right")
     for account in found:
@@ -95,9 +105,37 @@ def balance(
             held,
         )
     out.print(table)
+    if first != position:
+        out.print(
+            "The ledger was being written while it was read, so these balances are of different moments and have no "
+            "sum.",
+            soft_wrap=True,
+        )
     for asset, total in sums.items():
         of_all = "" if accounts or prefix else ("  [green]as it must[/]" if not total else "  [bold red]must be 0[/]")
         out.print(f"sum of {asset.partition('/')[0]}: {_money(total, asset)}{of_all}")
+
+
+def _read(ledger: "Ledger", ids: list[str], prefix: str, at_least: int | None) -> tuple[list["Account"], int, int]:
+    """Read accounts, again if the ledger moved on from one page to the next; with the first and the last position."""
+    found: list[Account] = []
+    first = last = 0
+    for _ in range(_READS_MAX):
+        found, positions = [], []
+        parts = [ids[begin : begin + _IDS_AT_ONCE] for begin in range(0, len(ids), _IDS_AT_ONCE)]
+        for part in parts:
+            found += ledger.accounts_of(part, at_least=at_least)
+            positions.append(ledger.position)
+        if not ids:
+            for account in ledger.accounts(prefix=prefix or None, at_least=at_least):
+                positions = positions or [ledger.position]
+                found.append(account)
+            positions.append(ledger.position)
+        # A client's positions only rise, so what lies between two that are equal was read as of the same.
+        first, last = positions[0], positions[-1]
+        if first == last:
+            break
+    return found, first, last
 
 
 def _named(account: "Account") -> Text:
