@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ __all__ = [
     "create_segment",
     "cut_file",
     "make_directory",
+    "release_lock",
     "sync_directory",
     "sync_then_forget",
     "take_lock",
@@ -80,21 +81,44 @@ def make_directory(disk: Disk, directory: Path) -> None:
         sync_directory(disk, path.parent)
 
 
-def take_lock(directory: Path) -> int:
-    """Lock a journal's folder, and return the file descriptor that holds the lock. Raises `JournalLockedError`."""
-    fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def take_lock(directory: Path) -> tuple[int, ...]:
+    """Lock a journal's folder, and return the file descriptors that hold the lock. Raises `JournalLockedError`.
+
+    What is locked is the folder itself, which nobody can take away from under a writer to make room for a second one,
+    as a file in it can be. The file names the holder; it is locked as well because earlier releases look at nothing
+    else.
+    """
+    held: list[int] = []
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(fd, 32, 0).strip()
-        os.close(fd)
-        raise JournalLockedError(directory, int(holder) if holder.isdigit() else None) from error
+        held.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        fcntl.flock(held[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        release_lock(held)
+        if isinstance(error, BlockingIOError):
+            raise JournalLockedError(directory, _holder(directory)) from error
+        raise
     # The process id is for the message only, so it does not matter when a full disk has no room for it: the lock is the
     # kernel's, and ends with the process.
     with suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
+        os.ftruncate(held[1], 0)
+        os.pwrite(held[1], f"{os.getpid()}\n".encode(), 0)
+    return tuple(held)
+
+
+def release_lock(held: Iterable[int]) -> None:
+    """Give up what `take_lock` returned."""
+    for fd in held:
+        os.close(fd)
+
+
+def _holder(directory: Path) -> int | None:
+    try:
+        said = (directory / LOCK_NAME).read_bytes().strip()
+    except OSError:
+        return None  # it was removed; the folder is in use all the same
+    return int(said) if said.isdigit() else None
 
 
 def create_segment(disk: Disk, directory: Path, first: Position, previous_digest: bytes) -> tuple[int, Path]:

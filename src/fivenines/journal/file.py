@@ -29,6 +29,7 @@ from fivenines.journal.disk import (
     create_segment,
     cut_file,
     make_directory,
+    release_lock,
     sync_directory,
     sync_then_forget,
     take_lock,
@@ -94,7 +95,12 @@ class FileJournal(Journal):
     """A journal in a folder. Made by `open`; see `Journal` for what it promises."""
 
     def __init__(
-        self, settings: FileJournalSettings, lock: int, writer: SegmentWriter, last: Position, last_digest: bytes
+        self,
+        settings: FileJournalSettings,
+        lock: tuple[int, ...],
+        writer: SegmentWriter,
+        last: Position,
+        last_digest: bytes,
     ) -> None:
         self._settings = settings
         self._lock = lock
@@ -124,7 +130,7 @@ class FileJournal(Journal):
             segments, last, last_digest = _recover(directory, disk)
             writer = SegmentWriter(disk, directory, segments, last, last_digest, settings.segment_bytes)
         except BaseException:
-            os.close(lock)
+            release_lock(lock)
             raise
         return cls(settings, lock, writer, last, last_digest)
 
@@ -279,7 +285,7 @@ class FileJournal(Journal):
                 self._trim(after)
             elif isinstance(after, _Close):
                 self._writer.close()
-                os.close(self._lock)
+                release_lock(self._lock)
                 _on_loop(after.future, self._finish_closing, after.future)
                 return
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine
@@ -21,6 +22,7 @@ from fivenines.journal import (
     JournalDamagedError,
     JournalFailedError,
     JournalFullError,
+    JournalLockedError,
     MaybeDoneError,
     TrimmedError,
     verify,
@@ -415,6 +417,45 @@ def test_a_bug_in_the_writer_leaves_nobody_waiting(tmp_path: Path) -> None:
                 await journal.append(b"maybe")
             with pytest.raises(JournalFailedError, match="a bug"):
                 await journal.append(b"after")
+
+    run(main())
+
+
+# ---- one writer --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock_file", ["kept", "removed", "replaced"])
+def test_a_folder_has_one_writer_whatever_becomes_of_the_lock_file(tmp_path: Path, lock_file: str) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            if lock_file != "kept":
+                (tmp_path / "journal.lock").unlink()
+            if lock_file == "replaced":
+                (tmp_path / "journal.lock").write_text("no number")
+            before = contents(tmp_path)
+            with pytest.raises(JournalLockedError) as refused:
+                FileJournal.open(tmp_path)
+            assert refused.value.pid == (os.getpid() if lock_file == "kept" else None)
+            assert contents(tmp_path) == before
+            assert await journal.append(b"one") == 1
+        async with opened(tmp_path) as again:
+            assert again.last == 1
+
+    run(main())
+
+
+def test_a_writer_of_an_earlier_release_which_locks_the_file_alone_is_respected(tmp_path: Path) -> None:
+    with (tmp_path / "journal.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4711\n")
+        file.flush()
+        with pytest.raises(JournalLockedError, match="process 4711"):
+            FileJournal.open(tmp_path)
+        assert contents(tmp_path) == {}
+
+    async def main() -> None:
+        async with opened(tmp_path) as journal:
+            assert await journal.append(b"one") == 1
 
     run(main())
 
