@@ -5,6 +5,8 @@ uvicorn waits for ever for a request that never becomes whole, and takes a head 
 - a request must be whole within `Limits.request_s_max`, and its head within `Limits.head_bytes_max`;
 - of connections there are at most so many. A new one takes the place of those that have been idle for longest; where
   none is idle, its request is answered 503, like any other that is too much;
+- an answer of which nothing is read for `Limits.unread_s_max` is dropped with its connection: it takes memory, and a
+  stop would wait for it;
 - what is no HTTP gets an answer like all others: a problem, with `Ledger-Position`.
 
 Nothing of this costs a timer for each request: one look at all connections, now and then, finds those that are late.
@@ -25,6 +27,8 @@ from fivenines.node.settings import Limits
 __all__ = ["Connection", "close_late"]
 
 _MADE_ROOM = 16  # one connection in so many of the idle ones is closed at once, which spares looking for each new one
+_STOP_UNREAD_S_MAX = 2.0  # the same as Limits.unread_s_max, while the node stops
+_STOP_LOOK_S = 0.25
 
 
 class Connection(HttpToolsProtocol):
@@ -33,13 +37,15 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, gateway: Gateway, limits: Limits, connections_max: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._gateway = gateway
-        self._limits = limits
+        self.limits = limits
         self._connections_max = connections_max
         self._since = 0.0  # when the present request began, or else when the last one was answered
         self._was_used = False
         self._is_receiving = False
         self._head_is_whole = False
         self._received_bytes = 0
+        self._unread_bytes = 0  # at the last look
+        self._read_at = self.loop.time()  # the last look that found that the peer reads, or has nothing to read
 
     @property
     def is_idle(self) -> bool:
@@ -59,8 +65,29 @@ class Connection(HttpToolsProtocol):
     def is_late(self, now: float) -> bool:
         """Whether the connection has been idle, or its request incomplete, for too long."""
         if self._is_receiving or not self._was_used:
-            return now - self._since > self._limits.request_s_max
+            return now - self._since > self.limits.request_s_max
         return self._is_answered and now - self._since > self.timeout_keep_alive
+
+    def is_stuck(self, now: float, *, unread_s_max: float) -> bool:
+        """Look whether the peer reads; return whether it has read nothing of what lies here for too long."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes == 0 or unread_bytes < self._unread_bytes:
+            self._read_at = now
+        self._unread_bytes = unread_bytes
+        return now - self._read_at > unread_s_max
+
+    def shutdown(self) -> None:
+        """Finish what is under way, and then close; called by uvicorn at a stop."""
+        super().shutdown()
+        self._end_if_stuck()
+
+    def _end_if_stuck(self) -> None:
+        if self not in self.connections:
+            return
+        if self.is_stuck(self.loop.time(), unread_s_max=_STOP_UNREAD_S_MAX):
+            self.transport.abort()
+        else:
+            self.loop.call_later(_STOP_LOOK_S, self._end_if_stuck)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection, in the place of another if there are too many."""
@@ -81,9 +108,9 @@ class Connection(HttpToolsProtocol):
         if self._is_receiving:
             self._received_bytes += len(data)
             if not self._head_is_whole:
-                if self._received_bytes > self._limits.head_bytes_max:
+                if self._received_bytes > self.limits.head_bytes_max:
                     self._refuse(problem(431, "head_too_large", "The head of the request is too large."))
-            elif self._received_bytes > self._limits.head_bytes_max + 2 * self._limits.body_bytes_max:
+            elif self._received_bytes > self.limits.head_bytes_max + 2 * self.limits.body_bytes_max:
                 # It was answered long ago, and goes on sending.
                 self.transport.close()
 
@@ -131,9 +158,11 @@ class Connection(HttpToolsProtocol):
 
 
 def close_late(connections: Iterable[object], now: float) -> None:
-    """Close the connections that are late. `now` is the event loop's time."""
+    """Close the connections that are late, and those whose peer does not read. `now` is the event loop's time."""
     for connection in _ours(connections):
-        if connection.is_late(now):
+        if connection.is_stuck(now, unread_s_max=connection.limits.unread_s_max):
+            connection.transport.abort()  # closing it would wait for the peer to read
+        elif connection.is_late(now):
             connection.transport.close()
 
 

@@ -15,6 +15,8 @@ class Limits:
     """A longer head of a request is answered 431."""
     request_s_max: int = 30
     """A request that is not whole by then is dropped, and its connection closed."""
+    unread_s_max: int = 20
+    """A connection whose peer reads nothing of its answer for so long is dropped."""
     array_items_max: int = 10_000
     """Transactions or accounts in one array; a longer one is answered 413."""
     array_postings_max: int = 20_000

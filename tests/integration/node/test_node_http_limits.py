@@ -11,7 +11,7 @@ import pytest
 
 from fivenines.node import Limits, NodeSettings
 from fivenines.node.connections import Connection
-from tests.integration.node.served import Disk, GatedDisk, one, read_answer, request, served, until
+from tests.integration.node.served import Disk, GatedDisk, Served, one, read_answer, request, served, until
 
 QUICK = Limits(refusal_delay_ms=1)
 
@@ -258,6 +258,49 @@ def test_reads_between_frames_never_see_half_of_one(tmp_path: Path) -> None:
             done = True
             await following
             assert events == asked
+
+    asyncio.run(main())
+
+
+async def never_read(node: Served) -> tuple[Connection, asyncio.StreamWriter]:
+    """Ask for four megabytes on a connection that reads nothing; return both of its ends."""
+    metadata = {"x": "y" * 3_900}
+    accounts = [{"id": f"c:{number}", "asset": "EUR/2", "metadata": metadata} for number in range(1_000)]
+    assert (await node.post(accounts, "/v1/accounts")).status_code == 200
+    _reader, writer = await node.connect()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(request("GET", "/v1/accounts?prefix=c:&limit=1000"))
+    unread: list[Connection] = []
+    while not unread:
+        await asyncio.sleep(0.01)
+        found = [c for c in gc.get_objects() if isinstance(c, Connection) and c in c.connections]
+        unread = [c for c in found if c.transport.get_write_buffer_size()]
+    (connection,) = unread
+    return connection, writer
+
+
+def test_who_does_not_read_its_answer_is_dropped(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(tmp_path, limits=Limits(unread_s_max=1)) as node:
+            await node.open_books()
+            connection, writer = await never_read(node)
+            await until(lambda: connection not in connection.connections)
+            assert connection.transport.get_write_buffer_size() == 0
+            assert (await node.post(one())).status_code == 200
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_who_does_not_read_its_answer_does_not_hold_a_stop(tmp_path: Path) -> None:
+    async def main() -> None:
+        # So long a stop would run into the time limit of any test.
+        async with served(tmp_path, limits=Limits(unread_s_max=10_000), stop_s_max=10_000) as node:
+            await node.open_books()
+            connection, writer = await never_read(node)
+        assert connection not in connection.connections
+        writer.close()
 
     asyncio.run(main())
 
