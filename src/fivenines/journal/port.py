@@ -9,7 +9,7 @@ A write that fails says whether it happened. These are all the errors that leave
 
     JournalError
      +-- NotDoneError             the append surely did not happen: try again at will
-     |    +-- JournalFullError    no room on the disk; works again by itself when there is room
+     |    +-- JournalFullError    no room on the disk, or no file descriptor; works again by itself when there is
      |    +-- JournalFailedError  the disk failed before; the journal must be opened anew
      |    +-- JournalClosedError  the journal is closed
      |    +-- FrameTooLargeError  the payload is longer than payload_bytes_max
@@ -116,7 +116,7 @@ class NotDoneError(JournalError):
 
 
 class JournalFullError(NotDoneError):
-    """There is no room for the frame; the journal works again by itself once there is."""
+    """There is no room for the frame, or no file descriptor; the journal works again by itself once there is."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"no room in the journal: {reason}")

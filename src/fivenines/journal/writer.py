@@ -7,6 +7,9 @@ What fails, and what is known then:
 - The sync fails, or the cutting back: what the disk holds is unknown, and a second fdatasync would not tell, as the
   kernel drops the pages it could not write and then reports success. The group is a `MaybeDoneError`, and the writer
   has *failed*: it takes no more groups. Opening the journal anew reads what the disk really holds.
+- No file descriptor is free to begin a segment with (EMFILE, ENFILE): nothing was done at all, so this is as no room.
+- The file is no longer where it was made: the folder was deleted, or moved away, under a running writer. It could still
+  be written to, and nobody would ever read it. Nothing is written, and the writer has failed.
 - A crash at any point: what was acknowledged was synced, and the rest is a torn tail, cut when the journal is opened.
 """
 
@@ -19,7 +22,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
-from fivenines.journal.disk import Disk, create_segment, sync_directory, write_all
+from fivenines.journal.disk import Disk, create_segment, write_all
 from fivenines.journal.format import SEGMENT_HEADER_BYTES, frame_bytes, pack_frame
 from fivenines.journal.port import Frame, JournalFailedError, JournalFullError, MaybeDoneError, Position
 
@@ -28,6 +31,7 @@ __all__ = ["Segment", "SegmentWriter", "empty_segment"]
 log = structlog.get_logger(__name__)
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM_TO_BEGIN = _NO_ROOM | {errno.EMFILE, errno.ENFILE}
 
 
 class Segment(Struct):
@@ -67,7 +71,14 @@ class SegmentWriter:
         self._last_digest = last_digest
         self._segment_bytes = segment_bytes
         self._full = False
-        self._fd = os.open(segments[-1].path, os.O_RDWR | os.O_CLOEXEC)
+        # Held open, so that there is no step after the making of a segment that wants for a file descriptor.
+        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._fd = os.open(segments[-1].path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._directory_fd)
+            raise
+        self._written_to = os.fstat(self._fd)
 
     def store(self, payloads: Sequence[bytes]) -> list[Frame]:
         """Make a group durable, all or none of it, and return its frames.
@@ -76,6 +87,7 @@ class SegmentWriter:
         """
         if self.failed is not None:
             raise JournalFailedError(self.failed)
+        self._check_in_place()
         frames: list[Frame] = []
         buffers: list[bytes] = []
         sizes: list[int] = []
@@ -109,7 +121,7 @@ class SegmentWriter:
             oldest = self.segments[0]
             self.segments = self.segments[1:]
             oldest.path.unlink(missing_ok=True)
-            sync_directory(self._disk, self._directory)
+            self._disk.fsync(self._directory_fd)
             log.info("journal.trimmed", file=str(oldest.path), first=self.segments[0].first)
 
     def fail(self, reason: str) -> str:
@@ -119,8 +131,19 @@ class SegmentWriter:
         return reason
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
         os.close(self._fd)
+        os.close(self._directory_fd)
+
+    def _check_in_place(self) -> None:
+        """See that the file under the newest segment's name is the one that is written to; two microseconds a group."""
+        path = self.segments[-1].path
+        try:
+            in_place = os.path.samestat(path.stat(), self._written_to)
+        except OSError as error:
+            raise JournalFailedError(self.fail(f"the file that is written to is gone: {error}")) from error
+        if not in_place:
+            raise JournalFailedError(self.fail(f"another file is in the place of the one that is written to: {path}"))
 
     def _write(self, buffers: Sequence[bytes], end: int) -> None:
         """Write at the end of the newest segment, or leave it as it was."""
@@ -148,14 +171,15 @@ class SegmentWriter:
         try:
             fd, path = create_segment(self._disk, self._directory, first, self._last_digest)
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in _NO_ROOM_TO_BEGIN:
                 raise self._no_room(error) from error
             raise JournalFailedError(self.fail(f"beginning a segment: {error}")) from error
         os.close(self._fd)
         self._fd = fd
+        self._written_to = os.fstat(fd)
         self.segments = (*self.segments, empty_segment(first, path))
         try:
-            sync_directory(self._disk, self._directory)
+            self._disk.fsync(self._directory_fd)
         except OSError as error:
             # Not even for want of room could the next group try again: there is a segment now that may not last.
             raise JournalFailedError(self.fail(f"beginning a segment: {error}")) from error

@@ -1,5 +1,10 @@
 import errno
 import itertools
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +127,71 @@ def test_a_new_segment_that_cannot_be_made_ends_appending(tmp_path: Path, call: 
     again.store([b"two"])
     again.close()
     assert payloads_of(tmp_path) == [b"one", b"two"]
+
+
+@contextmanager
+def no_file_descriptors() -> Iterator[None]:
+    """Let this process open no file, until the end of the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A new descriptor gets the lowest free number, and all numbers must be below the limit.
+    lowest_free = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_file_descriptor_for_a_new_segment_the_next_group_tries_again(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_bytes=1)
+    writer.store([b"one"])
+    before = contents(tmp_path)
+    with no_file_descriptors():
+        for _ in range(2):
+            with pytest.raises(JournalFullError, match="Too many open files"):
+                writer.store([b"lost"])
+    assert contents(tmp_path) == before
+    assert writer.failed is None
+    assert [frame.position for frame in writer.store([b"two"])] == [2]
+    writer.close()
+    assert payloads_of(tmp_path) == [b"one", b"two"]
+
+
+def test_the_last_file_descriptor_is_enough_for_a_new_segment(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, segment_bytes=1)
+    writer.store([b"one"])
+    spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    with no_file_descriptors():
+        os.close(spare)
+        writer.store([b"two"])
+    writer.close()
+    assert payloads_of(tmp_path) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("segment_bytes", [1, 1 << 20])
+@pytest.mark.parametrize("what", ["folder deleted", "folder replaced", "file deleted", "file replaced"])
+def test_nothing_is_acknowledged_into_a_file_that_nobody_will_ever_read(
+    tmp_path: Path, what: str, segment_bytes: int
+) -> None:
+    directory = tmp_path / "data"
+    writer = open_writer(directory, segment_bytes=segment_bytes)
+    writer.store([b"one"])
+    if what.startswith("folder"):
+        directory.rename(tmp_path / "gone")
+    else:
+        (directory / segment_name(1)).rename(tmp_path / "gone")
+    if what == "folder replaced":
+        make_journal(directory, [b"another"])
+    elif what == "file replaced":
+        shutil.copy(tmp_path / "gone", directory / segment_name(1))
+    before = contents(directory)
+    for _ in range(2):
+        with pytest.raises(JournalFailedError, match="written to"):
+            writer.store([b"lost"])
+    assert writer.failed is not None
+    assert contents(directory) == before
+    writer.close()
 
 
 def test_a_group_larger_than_one_system_call_takes_is_written_whole(tmp_path: Path) -> None:
