@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from typing import Any, Self
 
 import pytest
 
+from fivenines.cli.books import _show as show_report
+from fivenines.importers import Report
 from tests.e2e.serving import Api, Server, run_server
 
 
@@ -132,6 +135,36 @@ def test_journal_show_prints_what_a_frame_carries(api: Api, tmp_path: Path) -> N
     assert f"{alice} -> {bob}: 1250" in shown
     assert "invoice 7" in shown
     assert len(shown.splitlines()) == 2
+
+
+def test_an_import_that_is_interrupted_says_that_it_goes_on_and_does(bank: Path, tmp_path: Path) -> None:
+    with run_server(tmp_path / "data") as served:
+        arguments = ("import", "berka", bank, "--url", served.server.url)
+        served.server.process.send_signal(signal.SIGSTOP)  # so that the import is surely not done yet
+        importing = subprocess.Popen(
+            [sys.executable, "-m", "fivenines", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+        )
+        with importing:
+            connections = Path(f"/proc/{importing.pid}/net/tcp")
+            port = f":{served.server.port:04X} 01"
+            while port not in connections.read_text():
+                assert importing.poll() is None
+            importing.send_signal(signal.SIGINT)
+            _, told = importing.communicate(timeout=60)
+        served.server.process.send_signal(signal.SIGCONT)
+        assert importing.returncode == 130
+        assert "goes on" in told
+        assert "Traceback" not in told
+        assert run_json(*arguments)["is_good"]
+
+
+def test_differences_are_told_up_to_a_screen(bank: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    differences = [f"account {number}: must be 1" for number in range(1_000)]
+    report = Report("berka", "import:berka:x", {}, new=1, mismatched=73_919, mismatches=differences)
+    show_report(bank, report)
+    shown = capsys.readouterr().out
+    assert shown.count("must be 1") == 20
+    assert "and 73,899 more" in shown
 
 
 class Meddler(ThreadingHTTPServer):

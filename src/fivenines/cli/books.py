@@ -24,6 +24,8 @@ __all__ = ["register"]
 _DEFAULT_URL = "http://127.0.0.1:9959"
 _SHOWN_MAX = 20
 _FIRST_ANSWER_S_MAX = 5.0
+_INTERRUPTED = 130
+"""The exit status that a shell gives for Ctrl-C."""
 _READS_MAX = 3
 """How often balances are read that a ledger at work moves meanwhile, before they are shown as they came."""
 _IDS_AT_ONCE = 200
@@ -191,6 +193,9 @@ def import_(
                     reports.append(report)
                     if not json:
                         _show(path, report)
+        except KeyboardInterrupt:
+            errors.print("Interrupted. What was carried out stays; the same command goes on from there.")
+            raise typer.Exit(_INTERRUPTED) from None
         except importers.ImportingError as error:
             raise CommandFailedError(str(error)) from error
         except (LedgerError, ValueError) as error:
@@ -237,8 +242,10 @@ def _show(path: Path, report: "importers.Report") -> None:
     if len(report.contradictions) > _SHOWN_MAX:
         out.print(f"... and {len(report.contradictions) - _SHOWN_MAX:,} more; --json lists them all")
     label = ("not equal:", "red") if report.mismatched else ("moved since:", "yellow")
-    for line in report.mismatches:
+    for line in report.mismatches[:_SHOWN_MAX]:
         out.print(Text.assemble(label, " ", line), soft_wrap=True)
+    if len(report.mismatches) > _SHOWN_MAX:
+        out.print(f"... and {report.mismatched + report.moved_since - _SHOWN_MAX:,} more; --json lists up to 1,000")
 
 
 _GENERATE_EXAMPLES = """
