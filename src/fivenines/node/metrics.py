@@ -6,6 +6,7 @@ The write path only adds to plain numbers; text is made of them when somebody as
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -53,6 +54,7 @@ class Metrics(Collector):
         self._outcomes: Counter[int] = Counter()
         self._frames = _Histogram(_COMMANDS)
         self._expired = 0
+        self._failed_reads: Counter[str] = Counter(damaged=0, disk=0)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -63,6 +65,10 @@ class Metrics(Collector):
         """Count one request."""
         self._requests[route, status] += 1
         self._durations[route].observe(seconds)
+
+    def count_failed_read(self, reason: Literal["damaged", "disk"]) -> None:
+        """Count a request that the disk could not answer: what it has is damaged, or cannot be read now."""
+        self._failed_reads[reason] += 1
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -97,6 +103,14 @@ class Metrics(Collector):
         frames = HistogramMetricFamily("fivenines_journal_frame_commands", "Commands in a frame.")
         frames.add_metric([], self._frames.buckets(), self._frames.total)
         yield frames
+        failed_reads = CounterMetricFamily(
+            "fivenines_reads_failed",
+            "Requests that the disk could not answer: damaged, or not readable then.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(self._failed_reads.items()):
+            failed_reads.add_metric([reason], count)
+        yield failed_reads
         for name, text, value in (
             ("fivenines_journal_applied_bytes", "Bytes of the frames that were applied.", statistics.journal_bytes),
             ("fivenines_ledger_holds_expired", "Holds that expired.", self._expired),

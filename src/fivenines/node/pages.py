@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from typing import Any, Literal
 
 import msgspec
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -20,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 import fivenines
 from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform
-from fivenines.journal import JournalError, TrimmedError
+from fivenines.journal import JournalDamagedError, JournalError, TrimmedError
 from fivenines.ledger import SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
 from fivenines.node import history
@@ -36,8 +37,11 @@ from fivenines.node.writer import OverloadedError
 
 __all__ = ["pages"]
 
+_log = structlog.get_logger("fivenines.node")
+
 _PAGE_MAX = 1_000
 _SCANS_MAX = 2  # requests that look through the journal at once, so that they leave threads and time to all others
+_TOLD_MAX = 1_000  # errors of reading that are logged, each once: clients ask again and again
 _ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets"})
 _ALSO_WRITTEN = {"/v1/accounts": ", POST", "/v1/accounts/{id}": ", PATCH"}
 _UUID = re.compile(TRANSACTION_ID_PATTERN)
@@ -83,7 +87,8 @@ def pages(node: Node, metrics: Metrics) -> Starlette:
         Route("/docs", lambda _request: HTMLResponse(_DOCS)),
         Mount("/docs/assets", StaticFiles(directory=newest)),
     ]
-    application = Starlette(routes=routes, exception_handlers={404: views.not_found, 405: views.bad_method})
+    handlers = {404: views.not_found, 405: views.bad_method, OSError: views.disk_error}
+    application = Starlette(routes=routes, exception_handlers=handlers)
     application.router.redirect_slashes = False
     return application
 
@@ -98,6 +103,7 @@ class _Views:
         self._openapi = _encode(document(self._limits))
         self._listing = AccountListing(node.state)
         self._scans = asyncio.Semaphore(_SCANS_MAX)
+        self._told: set[str] = set()
 
     def timed(
         self, route: str, view: Callable[[Request], Awaitable[Response]]
@@ -114,19 +120,46 @@ class _Views:
                     error.status, "invalid_request", "The request is not valid.", detail=error.reason, field=error.field
                 )
                 response = self._response(answer)
-            except (PositionTimeoutError, OverloadedError, JournalError) as error:
-                answer = problem(
-                    503,
-                    "not_there_yet",
-                    "The state that was asked for cannot be had now.",
-                    detail=str(error) or "this node has as much to do as it can bear",
-                    retry_after_s=self._limits.retry_after_s,
-                )
-                response = self._response(answer)
+            except (PositionTimeoutError, OverloadedError, JournalError, OSError) as error:
+                response = self._response(self._not_read(error))
             self._metrics.observe(route, response.status_code, asyncio.get_running_loop().time() - began)
             return response
 
         return serve
+
+    def _not_read(self, error: Exception) -> Answer:
+        """Answer that something cannot be read now, or never again; the latter somebody must look after, so it is told.
+
+        Whoever asks for damaged frames again gets the same: that is no reason to say when to try again. Another node's
+        copy may be whole.
+        """
+        if isinstance(error, JournalDamagedError):
+            self._tell_not_read("damaged", error)
+            return problem(503, "journal_damaged", "What was asked for is damaged on the disk.", detail=str(error))
+        if isinstance(error, OSError):
+            self._tell_not_read("disk", error)
+            name, title = "disk_unavailable", "The disk cannot be read now."
+        else:
+            name, title = "not_there_yet", "The state that was asked for cannot be had now."
+        return problem(
+            503,
+            name,
+            title,
+            detail=(error.strerror if isinstance(error, OSError) else str(error))
+            or "this node has as much to do as it can bear",
+            retry_after_s=self._limits.retry_after_s,
+        )
+
+    def _tell_not_read(self, reason: Literal["damaged", "disk"], error: Exception) -> None:
+        self._metrics.count_failed_read(reason)
+        text = str(error)
+        if text not in self._told and len(self._told) < _TOLD_MAX:
+            self._told.add(text)
+            _log.error("read.failed", cause=reason, reason=text)
+
+    async def disk_error(self, _request: Request, error: Exception) -> Response:
+        """Answer where no read of the books failed, but one of a file that is served as it is."""
+        return self._response(self._not_read(error))
 
     async def account(self, request: Request) -> Response:
         id = request.path_params["id"]
@@ -304,7 +337,9 @@ class _Views:
             except PositionTimeoutError:
                 yield b": still here\n\n"
                 continue
-            except JournalError as error:
+            except (JournalError, OSError) as error:
+                if isinstance(error, JournalDamagedError | OSError):
+                    self._tell_not_read("disk" if isinstance(error, OSError) else "damaged", error)
                 # Trimmed away from a reader who is far behind, or closed. To ask again tells which.
                 yield b": " + str(error).encode() + b"\n\n"
                 return
