@@ -1,5 +1,6 @@
 """`fivenines journal verify|show` and `fivenines snapshot`: the data of a node, looked at from outside."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fivenines.cli.output import DATA, JSON, CommandFailedError, configure_logs, out, print_json, telling_errors
+from fivenines.cli.output import (
+    DATA,
+    JSON,
+    CommandFailedError,
+    bar,
+    configure_logs,
+    counted,
+    out,
+    print_json,
+    telling_errors,
+)
 
 __all__ = ["register"]
 
@@ -34,6 +45,8 @@ _SNAPSHOT_EXAMPLES = """
 
   fivenines snapshot --json                   with the digest of the whole state
 """
+_TOLD_EVERY = 1_000
+"""Frames between two steps of a bar."""
 
 
 def register(app: typer.Typer) -> None:
@@ -65,8 +78,8 @@ def verify(data: DATA = "data", json: JSON = False) -> None:
         )
     else:
         out.print(
-            f"{verdict.frames:,} frames, {verdict.sound_bytes:,} bytes in {verdict.segments} segments, positions "
-            f"{verdict.first:,} to {verdict.last:,}, {seconds:.2f} s"
+            f"{counted(verdict.frames, 'frame')}, {counted(verdict.sound_bytes, 'byte')} in "
+            f"{counted(verdict.segments, 'segment')}, positions {verdict.first:,} to {verdict.last:,}, {seconds:.2f} s"
         )
         out.print(f"last digest {verdict.last_digest.hex()}")
         if verdict.tail is not None:
@@ -95,18 +108,30 @@ def show(
 ) -> None:
     """Print what frames carry: all of them, or those from one position to another. With --json one object a line."""
     from fivenines.journal import JournalError
+    from fivenines.journal.segments import list_segments
     from fivenines.journal.verify import show as show_frames
     from fivenines.journal.verify import verify as verify_journal
     from fivenines.ledger import CodecError, decode
 
+    if start is not None and end is not None and end < start:
+        raise typer.BadParameter(f"{end:,} is before --from {start:,}", param_hint="--to")
     with telling_errors():
         directory = _journal_directory(data)
+        first = start if start is not None else list_segments(directory)[0][0]
+        shown = 0
         try:
-            first = start if start is not None else verify_journal(directory).first
-            for frame in show_frames(directory, first, None if end is None else end + 1):
-                _show_frame(frame.position, frame.digest, decode(frame.payload), as_json=json)
+            # Between frames on the same screen a bar would be in the way.
+            with bar("frames", quiet=sys.stdout.isatty()) as advance:
+                for frame in show_frames(directory, first, None if end is None else end + 1):
+                    _show_frame(frame.position, frame.digest, decode(frame.payload), as_json=json)
+                    shown += 1
+                    if shown % _TOLD_EVERY == 0:
+                        advance("frames", shown, None if end is None else end + 1 - first)
         except (JournalError, CodecError) as error:
             raise CommandFailedError(str(error)) from error
+        if start is not None and not shown:
+            last = verify_journal(directory).last
+            raise CommandFailedError(f"there is no frame {start:,}: the journal ends at position {last:,}")
 
 
 def _show_frame(position: int, digest: bytes, batch: Any, *, as_json: bool) -> None:
@@ -118,7 +143,8 @@ def _show_frame(position: int, digest: bytes, batch: Any, *, as_json: bool) -> N
         print_json(head | {"writer": batch.writer.hex(), "sequence": batch.sequence, "commands": commands})
         return
     out.print(
-        f"[bold]{position:>9,}[/]  {rfc3339(batch.time_us)}  {len(commands):,} commands  [dim]{digest.hex()[:16]}[/]"
+        f"[bold]{position:>9,}[/]  {rfc3339(batch.time_us)}  {counted(len(commands), 'command')}  "
+        f"[dim]{digest.hex()[:16]}[/]"
     )
     for command in commands:
         name = command.pop("command")
@@ -127,8 +153,8 @@ def _show_frame(position: int, digest: bytes, batch: Any, *, as_json: bool) -> N
 
 
 def _plain(value: Any) -> Any:
+    from fivenines.ids import as_text
     from fivenines.ledger import Posting
-    from fivenines.node.requests import text_of_id
 
     match value:
         case dict():
@@ -138,7 +164,7 @@ def _plain(value: Any) -> Any:
         case tuple() | list():
             return [_plain(item) for item in value]
         case bytes() if len(value) == 16:
-            return text_of_id(value)
+            return as_text(value)
         case bytes():
             return value.decode(errors="replace")
         case int() if abs(value) >= 2**53:

@@ -5,9 +5,10 @@ from typing import Any, cast
 import msgspec
 
 from fivenines.api import Accepted, ItemResult, RowResult
+from fivenines.ids import as_text
 from fivenines.ledger import Activate, Command, OpenAccount, Outcome, PostOne, RegisterAsset
 from fivenines.node.problems import Answer, refusal
-from fivenines.node.requests import Parsed, text_of_id
+from fivenines.node.requests import Parsed
 from fivenines.node.writer import Receipt
 
 __all__ = ["accepted", "results", "row_results"]
@@ -69,7 +70,7 @@ def _name_of(command: Command) -> str:
     if isinstance(command, RegisterAsset):
         return command.asset
     assert not isinstance(command, Activate), "no request activates rules"
-    return text_of_id(command.id)
+    return as_text(command.id)
 
 
 def _answer(status: int, content: Any, *, is_msgpack: bool, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from fivenines.api import Event, Posting, Transaction
+from fivenines.ids import as_text
 from fivenines.journal import Frame, Journal
 from fivenines.ledger import (
     Batch,
@@ -28,7 +29,6 @@ from fivenines.ledger import (
     State,
     decode,
 )
-from fivenines.node.requests import text_of_id
 
 __all__ = ["account_history", "events", "rfc3339", "transaction_at", "with_hold_state"]
 
@@ -223,10 +223,10 @@ def _transaction(command: Command, outcome: str, position: int, time_us: int) ->
     time = rfc3339(time_us)
     if isinstance(command, PostOne):
         postings = [Posting(command.source, command.destination, json_number(command.amount))]
-        return Transaction(text_of_id(command.id), kind, outcome, position, time, postings)
+        return Transaction(as_text(command.id), kind, outcome, position, time, postings)
     fields: dict[str, Any] = {name: getattr(command, name) for name in ("reference", "final") if hasattr(command, name)}
     if hold := getattr(command, "hold", None):
-        fields["hold"] = text_of_id(hold)
+        fields["hold"] = as_text(hold)
     if (timeout_us := getattr(command, "timeout_us", None)) is not None:
         fields["timeout_s"] = timeout_us // 1_000_000
     if (day := getattr(command, "effective_date", None)) is not None:
@@ -234,7 +234,7 @@ def _transaction(command: Command, outcome: str, position: int, time_us: int) ->
     if (metadata := getattr(command, "metadata", None)) is not None:
         fields["metadata"] = msgspec.json.decode(metadata)
     return Transaction(
-        text_of_id(command.id),  # type: ignore[union-attr]
+        as_text(command.id),  # type: ignore[union-attr]
         kind,
         outcome,
         position,

@@ -51,7 +51,6 @@ __all__ = [
     "id_of_text",
     "is_rows",
     "rows",
-    "text_of_id",
     "transactions",
 ]
 
@@ -170,12 +169,6 @@ def account_change(account_id: str, body: bytes, *, is_msgpack: bool) -> Parsed:
 def id_of_text(text: str) -> bytes:
     """Return the 16 bytes of a UUID that was checked to be one."""
     return bytes.fromhex(text.replace("-", ""))
-
-
-def text_of_id(id: bytes) -> str:
-    """Return a UUID as it is written."""
-    text = id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 _VERSION_7 = bytes(range(0x70, 0x80))

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from fivenines.journal.disk import sync_directory
 from fivenines.ledger import ImageError, State, image, restore
 
 __all__ = [
@@ -104,7 +105,7 @@ def write(directory: Path, state: State, frame_digest: bytes) -> Path:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    _sync_directory(directory)
+    sync_directory(os, directory)
     return path
 
 
@@ -260,11 +261,3 @@ def _delete(files: Iterable[Path]) -> list[OSError]:
     except OSError as error:  # of looking into the folder
         errors.append(error)
     return errors
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

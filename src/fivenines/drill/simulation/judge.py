@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fivenines.drill.simulation.clients import Told
+from fivenines.ids import as_text
 from fivenines.journal import Frame
 from fivenines.ledger import OpenAccount, Post, Posting, PostOne, decode
-from fivenines.node.requests import text_of_id
 
 __all__ = ["Seen", "Truth", "ViolationError", "judge_told", "read_log"]
 
@@ -63,7 +63,7 @@ def read_log(frames: Iterable[Frame]) -> Truth:
 
 
 def _decide(truth: Truth, balances: dict[str, int], id: bytes, postings: Sequence[Posting], position: int) -> None:
-    name = text_of_id(id)
+    name = as_text(id)
     content = tuple((p.source, p.destination, p.amount) for p in postings)
     if name in truth.decided:
         return
