@@ -132,9 +132,16 @@ def test_journal_show_prints_what_a_frame_carries(api: Api, tmp_path: Path) -> N
         position = served.move(alice, bob, 1250, reference="invoice 7").json()["position"]
         data = served.server.directory
         shown = run("journal", "show", "--data", data, "--from", str(position), "--to", str(position)).stdout
+        past = run("journal", "show", "--data", data, "--from", "50000", status=1).stderr
+        turned = run("journal", "show", "--data", data, "--from", "5", "--to", "3", status=2).stderr
+        verdict = run("journal", "verify", "--data", data).stdout
     assert f"{alice} -> {bob}: 1250" in shown
     assert "invoice 7" in shown
+    assert "1 command  " in shown
     assert len(shown.splitlines()) == 2
+    assert f"there is no frame 50,000: the journal ends at position {position}" in past
+    assert "3 is before --from 5" in turned
+    assert "in 1 segment, " in verdict
 
 
 def test_an_import_that_is_interrupted_says_that_it_goes_on_and_does(bank: Path, tmp_path: Path) -> None:

@@ -1,18 +1,16 @@
 """`fivenines balance`, `import` and `generate`: what is in the books, and how it gets there."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fivenines.cli.output import JSON, URL, CommandFailedError, errors, out, print_json, telling_errors
+from fivenines.cli.output import JSON, URL, CommandFailedError, bar, errors, out, print_json, telling_errors
 
 if TYPE_CHECKING:
     from fivenines import importers
@@ -182,7 +180,7 @@ def import_(
                 ledger.platform()  # so that a ledger that is not there is noticed at once
             with Ledger(*url.split(",")) as ledger:
                 for path, source in sources:
-                    with _bar(path.name, quiet=json) as advance:
+                    with bar(path.name, quiet=json) as advance:
                         report = importers.run_import(
                             importer,
                             source,
@@ -273,7 +271,7 @@ def generate_bank(
     with telling_errors():
         began = time.perf_counter()
         try:
-            with _bar("days", quiet=json) as advance:
+            with bar("days", quiet=json) as advance:
                 bank = generate(to, customers=customers, days=days, seed=seed, progress=partial(advance, "days"))
         except (ValueError, OSError) as error:
             raise CommandFailedError(str(error)) from error
@@ -292,30 +290,6 @@ def generate_bank(
         f"{bank.transactions:,} transactions of {customers:,} customers in {to}, {time.perf_counter() - began:.1f} s\n"
         f"Next: fivenines import berka {to}"
     )
-
-
-@contextmanager
-def _bar(label: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar with rate and time left; it is told (what is being done, how much of it, of how much)."""
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=quiet or not errors.is_terminal,
-    )
-    task = bar.add_task(label, total=None, rate="")
-    began = time.perf_counter()
-
-    def advance(what: str, done: int, total: int) -> None:
-        rate = done / max(0.001, time.perf_counter() - began)
-        bar.update(task, description=what, completed=done, total=total, rate=f"{rate:,.0f}/s")
-
-    with bar:
-        yield advance
 
 
 def _money(amount: int, asset: str) -> str:

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -10,9 +11,23 @@ import msgspec
 import structlog
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["DATA", "JSON", "URL", "CommandFailedError", "configure_logs", "fail", "out", "print_json", "telling_errors"]
+__all__ = [
+    "DATA",
+    "JSON",
+    "URL",
+    "CommandFailedError",
+    "bar",
+    "configure_logs",
+    "counted",
+    "errors",
+    "fail",
+    "out",
+    "print_json",
+    "telling_errors",
+]
 
 # Account ids are full of colons, `berka:bank:AB`, and none of them is a picture of a bank.
 out = Console(highlight=False, emoji=False)
@@ -62,6 +77,38 @@ def telling_errors() -> Iterator[None]:
         yield
     except CommandFailedError as error:
         fail(str(error), error.hint)
+
+
+@contextmanager
+def bar(label: str, *, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show a bar with rate and time left, where stderr is a terminal.
+
+    It is told what is being done, how much of it is, and of how much, or None where nobody knows.
+    """
+    shown = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=quiet or not errors.is_terminal,
+    )
+    task = shown.add_task(label, total=None, rate="")
+    began = time.perf_counter()
+
+    def advance(what: str, done: int, total: int | None) -> None:
+        rate = done / max(0.001, time.perf_counter() - began)
+        shown.update(task, description=what, completed=done, total=total, rate=f"{rate:,.0f}/s")
+
+    with shown:
+        yield advance
+
+
+def counted(count: int, what: str) -> str:
+    """Say how many of something there are: 1 frame, 1,200 frames."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def configure_logs(*, as_json: bool) -> None:
