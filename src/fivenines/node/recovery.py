@@ -1,8 +1,8 @@
 """Start: the newest good snapshot, and the rest of the journal.
 
-A damaged snapshot is skipped with a warning, and the one before it used; replaying more of the journal gives the same
-state. What must never pass is a state that the journal does not bear out: a snapshot of another journal, or one ahead
-of a journal that has lost frames which were acknowledged.
+A snapshot that is damaged or cannot be read is skipped with a warning, and the one before it used; replaying more of
+the journal gives the same state. What must never pass is a state that the journal does not bear out: a snapshot of
+another journal, or one ahead of a journal that has lost frames which were acknowledged.
 """
 
 import time
@@ -13,11 +13,12 @@ from pathlib import Path
 import structlog
 
 from fivenines.journal import Journal
+from fivenines.journal.segments import list_segments
 from fivenines.ledger import State, apply, decode
 from fivenines.node import snapshots
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["Recovered", "RecoveryError", "recover"]
+__all__ = ["Recovered", "RecoveryError", "check_has_journal", "recover"]
 
 _FRAMES_PER_NEWS = 256
 
@@ -41,13 +42,25 @@ class Recovered:
     replay_s: float
 
 
+def check_has_journal(directory: Path) -> None:
+    """Refuse a folder with snapshots and no journal, before an empty one is made there, in the way of the real one.
+
+    Raises:
+        RecoveryError: the journal is missing.
+    """
+    if directory.is_dir() and (found := snapshots.paths(directory)) and not list_segments(directory):
+        raise RecoveryError(
+            f"there is the snapshot {found[0].name}, and no journal: frames that were acknowledged are missing. Bring "
+            "the whole journal back, or move the snapshots away to begin with an empty ledger"
+        )
+
+
 def recover(
     directory: Path, journal: Journal, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Recovered:
     """Return the state at `journal.last`. Blocks.
 
     `on_progress` is told, now and then, how many frames are replayed, and of how many.
-
 
     Raises:
         RecoveryError: the snapshots and the journal do not belong together, or frames are missing between them.
@@ -90,6 +103,9 @@ def _newest_good(directory: Path) -> LoadedSnapshot | None:
             return snapshots.load(path)
         except SnapshotDamagedError as error:
             _log.warning("snapshot.skipped", file=str(error.path), offset=error.offset, reason=error.reason)
+        except OSError as error:
+            # The disk cannot read it, or somebody deleted it a moment ago: no reason not to take the one before.
+            _log.warning("snapshot.skipped", file=str(path), offset=0, reason=error.strerror or str(error))
     return None
 
 

@@ -22,6 +22,7 @@ from fivenines.node.gateway import Gateway
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node, open_node
 from fivenines.node.pages import pages
+from fivenines.node.recovery import check_has_journal
 from fivenines.node.settings import NodeSettings
 
 __all__ = ["ServeSettings", "serve"]
@@ -65,6 +66,7 @@ async def serve(
     """
     listener = _listen(settings.host, settings.port)
     try:
+        check_has_journal(settings.directory)
         journal = FileJournal.open(settings.directory, settings=settings.journal)
         try:
             async with open_node(settings.directory, journal, settings.node, on_progress=on_progress) as node:
