@@ -89,9 +89,9 @@ def test_the_document_is_valid_and_lists_what_is_served(schema: OpenApiSchema) -
 
 
 def wait_for_nothing(case: "Case[Any]") -> None:
-    """Ask for no position that is far away and for no event to come: both take seconds, and end in nothing."""
+    """Ask for no position that is far away and for no event to come: that takes seconds, and ends in nothing."""
     query = case.query or {}
-    for name in ("at_least", "wait_s"):
+    for name in ("at_least", "wait_s", "after"):
         if str(query.get(name, "")).isdigit():
             query[name] = 0
 

@@ -156,7 +156,13 @@ def _paths(limits: Limits) -> dict[str, Any]:
                 [
                     _query("after", "The position that is known already; left out: from now on.", 0, 2**63),
                     limit,
-                    _query("wait_s", "How long to wait for an event, in seconds.", 0, 60),
+                    _query(
+                        "wait_s",
+                        "How long to wait for an event, in seconds; it is answered after "
+                        f"{limits.long_poll_wait_ms // 1000} even if more is asked for.",
+                        0,
+                        60,
+                    ),
                 ],
             )
         },

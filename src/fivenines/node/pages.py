@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -33,6 +33,7 @@ from fivenines.node.openapi import document
 from fivenines.node.problems import Answer, problem
 from fivenines.node.replica import PositionTimeoutError
 from fivenines.node.requests import InvalidRequestError, id_of_text
+from fivenines.node.streams import EventPages, EventStream, rest
 from fivenines.node.writer import OverloadedError
 
 __all__ = ["pages"]
@@ -42,6 +43,7 @@ _log = structlog.get_logger("fivenines.node")
 _PAGE_MAX = 1_000
 _SCANS_MAX = 2  # requests that look through the journal at once, so that they leave threads and time to all others
 _TOLD_MAX = 1_000  # errors of reading that are logged, each once: clients ask again and again
+_STREAM_LATER_S = 0.5  # how often a stream is told that it will go on, while writes queue up
 _ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets"})
 _ALSO_WRITTEN = {"/v1/accounts": ", POST", "/v1/accounts/{id}": ", PATCH"}
 _UUID = re.compile(TRANSACTION_ID_PATTERN)
@@ -103,6 +105,7 @@ class _Views:
         self._openapi = _encode(document(self._limits))
         self._listing = AccountListing(node.state)
         self._scans = asyncio.Semaphore(_SCANS_MAX)
+        self._event_pages = EventPages(node, self._scans)
         self._told: set[str] = set()
 
     def timed(
@@ -222,18 +225,23 @@ class _Views:
     async def events(self, request: Request) -> Response:
         after = _number(request, "after", default=self._node.replica.position, least=0, most=2**63)
         limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if "text/event-stream" in request.headers.get("accept", "") and request.method == "GET":
             if (last_id := request.headers.get("last-event-id")) is not None:
                 after = _number_in(last_id, "Last-Event-ID", least=0, most=2**63)
-            self._check_not_trimmed(after)
-            return StreamingResponse(self._stream(after), media_type="text/event-stream", headers=self._headers())
+            self._check_after(after)
+            if self._event_pages.open_streams >= self._limits.streams_max:
+                return self._response(self._too_many_streams())
+            return EventStream(
+                self._event_pages, self._stream(after), media_type="text/event-stream", headers=self._headers()
+            )
         wait_s = _number(request, "wait_s", default=0, least=0, most=60)
         if after >= self._node.replica.position and wait_s:
             try:
                 await self._wait_position(after + 1, min(wait_s, self._limits.long_poll_wait_ms // 1000))
             except PositionTimeoutError:
+                self._check_after(after)
                 return self._json(Events([], after))
-        self._check_not_trimmed(after)
+        self._check_after(after)
         found, position = await self._events_after(after, limit)
         return self._json(Events(found, position))
 
@@ -310,7 +318,23 @@ class _Views:
             wait_s = 0
         await self._node.replica.wait_position(position, wait_s)
 
-    def _check_not_trimmed(self, after: int) -> None:
+    def _too_many_streams(self) -> Answer:
+        return problem(
+            503,
+            "too_many_streams",
+            "This node serves as many streams of events as it can bear.",
+            detail=f"{self._limits.streams_max} are open; /v1/events?after=...&wait_s=20 gives the same in pages",
+            retry_after_s=self._limits.retry_after_s,
+        )
+
+    def _check_after(self, after: int) -> None:
+        """Refuse to go on after a position that is trimmed away, or that is not there.
+
+        Another node may have been there: then this one will be, too. To answer that nothing has come yet would leave
+        those waiting for ever who are after the end of another journal.
+        """
+        if after > self._node.replica.position:
+            raise PositionTimeoutError(after, self._node.replica.position)
         first = self._node.journal.first
         if after + 1 < first:
             reason = f"what followed position {after} was trimmed away: begin at {first - 1}"
@@ -331,9 +355,14 @@ class _Views:
 
     async def _stream(self, after: int) -> AsyncIterator[bytes]:
         while not self._node.is_stopping:
+            if self._node.writer.is_half_full:
+                # What is told later is told all the same: writes come first.
+                yield b": later\n\n"
+                await asyncio.sleep(_STREAM_LATER_S)
+                continue
             try:
                 await self._wait_position(after + 1, self._limits.long_poll_wait_ms / 1000)
-                found, after = await self._events_after(after, _PAGE_MAX)
+                page = await self._event_pages.after(after)
             except PositionTimeoutError:
                 yield b": still here\n\n"
                 continue
@@ -343,9 +372,10 @@ class _Views:
                 # Trimmed away from a reader who is far behind, or closed. To ask again tells which.
                 yield b": " + str(error).encode() + b"\n\n"
                 return
-            for event in found:
-                yield b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event))
-            yield b"id: %d\n\n" % after
+            after = page.position
+            yield page.text
+            if after >= self._node.replica.position:
+                await rest()
 
     def _headers(self) -> dict[str, str]:
         return {"Ledger-Position": str(self._node.replica.position)}

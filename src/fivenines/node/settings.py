@@ -40,6 +40,9 @@ class Limits:
     """How long a read waits for the position that it asks for."""
     long_poll_wait_ms: int = 20_000
     """How long a request for events waits for one; less than the 30 s after which many proxies hang up."""
+    streams_max: int = 64
+    """Streams of events that are open at once; one more is answered 503. Each costs a send for every page, ten times a
+    second at most."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
