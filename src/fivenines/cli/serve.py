@@ -1,12 +1,13 @@
 """`fivenines serve`: a ledger on this machine, in one process, with nothing else to install."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fivenines.cli.output import DATA, CommandFailedError, configure_logs, errors, print_json, telling_errors
+from fivenines.cli.output import DATA, CommandFailedError, bar, configure_logs, errors, print_json, telling_errors
 
 if TYPE_CHECKING:
     from fivenines.node import Node
@@ -59,7 +60,7 @@ def serve(
     from fivenines.node.server import serve as serve_node
 
     configure_logs(as_json=json)
-    replaying = _Replaying(quiet=json)
+    bars = _Bars(quiet=json)
     directory = Path(data)
     settings = ServeSettings(
         directory=directory,
@@ -71,7 +72,7 @@ def serve(
     )
 
     def tell_ready(node: "Node", url: str) -> None:
-        replaying.stop()
+        bars.stop()
         if json:
             print_json({"event": "ready", "url": url, "position": node.replica.position})
         else:
@@ -82,9 +83,9 @@ def serve(
                 soft_wrap=True,
             )
 
-    with telling_errors():
+    with telling_errors(), bars:
         try:
-            uvloop.run(serve_node(settings, on_ready=tell_ready, on_progress=replaying.advance))
+            uvloop.run(serve_node(settings, on_ready=tell_ready, on_check=bars.check, on_progress=bars.replay))
         except JournalLockedError as error:
             raise CommandFailedError(
                 str(error), hint="one folder has one server: stop the other, or choose another --data"
@@ -112,27 +113,36 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-class _Replaying:
-    """A bar for the replay at the start."""
+class _Bars:
+    """The bars of a start, one after the other: the journal is checked, and then replayed."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._bar = Progress(
-            TextColumn("replaying the journal"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("frames"),
-            TimeRemainingColumn(),
-            console=errors,
-            transient=True,
-            disable=quiet or not errors.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None)
+        self._quiet = quiet
+        self._shown = ""
+        self._advance: Callable[[str, int, int | None], None]
+        self._stack = ExitStack()
 
-    def advance(self, done: int, total: int) -> None:
+    def check(self, done_bytes: int, total_bytes: int) -> None:
+        """Show how far the check of the journal has come."""
+        self._show("checking the journal, MB", done_bytes // 1_000_000, total_bytes // 1_000_000)
+
+    def replay(self, done: int, total: int) -> None:
         """Show how far the replay has come."""
-        self._bar.start()
-        self._bar.update(self._task, completed=done, total=total)
+        self._show("replaying the journal, frames", done, total)
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        if what != self._shown:
+            self.stop()
+            self._shown = what
+            self._advance = self._stack.enter_context(bar(what, quiet=self._quiet))
+        self._advance(what, done, total)
 
     def stop(self) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -56,6 +56,7 @@ log = structlog.get_logger(__name__)
 
 _FRAME_MEMORY_BYTES = 256
 """What a frame takes in memory beside its payload: about three Python objects."""
+_BYTES_PER_NEWS = 4 * 1024 * 1024
 _FOLLOW_READ_BYTES = 1024 * 1024
 """How much a follower that is behind takes from the disk at a time. With the reader's window it bounds its memory."""
 
@@ -117,17 +118,26 @@ class FileJournal(Journal):
         threading.Thread(target=self._write_until_closed, name="journal-writer", daemon=True).start()
 
     @classmethod
-    def open(cls, directory: Path, *, settings: FileJournalSettings = DEFAULT_SETTINGS, disk: Disk = os) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        settings: FileJournalSettings = DEFAULT_SETTINGS,
+        disk: Disk = os,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Self:
         """Open the journal in `directory` for writing, making it if there is none.
 
-        Takes the lock, checks every frame and cuts a torn tail, with a logged line. Blocks on the disk. Raises
-        `JournalLockedError` or `JournalDamagedError`, having changed nothing, and OSError when the folder cannot be
-        read or written.
+        Takes the lock, checks every frame and cuts a torn tail, with a logged line. Blocks on the disk; `on_progress`
+        is told, now and then, how many bytes are checked, and of how many.
+
+        Raises `JournalLockedError` or `JournalDamagedError`, having changed nothing, and OSError when the folder cannot
+        be read or written.
         """
         make_directory(disk, directory)
         lock = take_lock(directory)
         try:
-            segments, last, last_digest = _recover(directory, disk)
+            segments, last, last_digest = _recover(directory, disk, on_progress)
             writer = SegmentWriter(disk, directory, segments, last, last_digest, settings.segment_bytes)
         except BaseException:
             release_lock(lock)
@@ -358,7 +368,9 @@ def _reject(futures: list[asyncio.Future[Position]], error: JournalError) -> Non
             future.set_exception(error)
 
 
-def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position, bytes]:
+def _recover(
+    directory: Path, disk: Disk, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> tuple[tuple[Segment, ...], Position, bytes]:
     """Check the journal, cut a torn tail, make a first segment; return the segments, the last position and digest."""
     found = list_segments(directory)
     if found:
@@ -367,6 +379,9 @@ def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position
         sync_directory(disk, directory)
     segments: list[Segment] = []
     last, digest = 0, DIGEST_NONE
+    total_bytes = sum(path.stat().st_size for _, path in found)
+    bytes_before = 0
+    news_at = _BYTES_PER_NEWS
     for item in check_segments(found):
         if isinstance(item, tuple):
             end, frame = item
@@ -374,8 +389,12 @@ def _recover(directory: Path, disk: Disk) -> tuple[tuple[Segment, ...], Position
             segment = segments[-1]
             segment.offsets.append(segment.end)
             segment.end = end
+            if bytes_before + end >= news_at:
+                on_progress(bytes_before + end, total_bytes)
+                news_at = bytes_before + end + _BYTES_PER_NEWS
         elif isinstance(item, SegmentFound):
             last, digest = item.first - 1, item.previous_digest
+            bytes_before += segments[-1].end if segments else 0
             segments.append(empty_segment(item.first, item.file))
         else:
             log.warning(

@@ -53,12 +53,13 @@ async def serve(
     settings: ServeSettings,
     *,
     on_ready: Callable[[Node, str], None] = lambda _node, _url: None,
+    on_check: Callable[[int, int], None] = lambda _done, _total: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    `on_ready` is called with the URL, `on_progress` now and then, while the journal is replayed, with the frames done
-    and their total.
+    `on_ready` is called with the URL. Before that, now and then, `on_check` is while the journal is checked, with the
+    bytes done and their total, and `on_progress` while it is replayed, with the frames done and their total.
 
     Raises:
         OSError: the address cannot be had.
@@ -67,7 +68,7 @@ async def serve(
     listener = _listen(settings.host, settings.port)
     try:
         check_has_journal(settings.directory)
-        journal = FileJournal.open(settings.directory, settings=settings.journal)
+        journal = FileJournal.open(settings.directory, settings=settings.journal, on_progress=on_check)
         try:
             async with open_node(settings.directory, journal, settings.node, on_progress=on_progress) as node:
                 await _serve_http(node, listener, settings, on_ready)

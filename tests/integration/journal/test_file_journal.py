@@ -421,6 +421,23 @@ def test_a_bug_in_the_writer_leaves_nobody_waiting(tmp_path: Path) -> None:
     run(main())
 
 
+def test_the_check_at_opening_tells_how_far_it_has_come(tmp_path: Path) -> None:
+    make_journal(tmp_path, [bytes(1_000_000)] * 20, segment_bytes=3_000_000)
+    told: list[tuple[int, int]] = []
+    journal = FileJournal.open(tmp_path, on_progress=lambda done, total: told.append((done, total)))
+
+    async def main() -> None:
+        await journal.close()
+
+    run(main())
+    total = sum(len(content) for content in contents(tmp_path).values())
+    assert {of for _, of in told} == {total}
+    done = [done for done, _ in told]
+    assert done == sorted(set(done))
+    assert len(done) == 4
+    assert done[-1] <= total
+
+
 # ---- one writer --------------------------------------------------------------------------------------------------
 
 
