@@ -1,6 +1,6 @@
 """The client: transactions, watches and the state of members, over gRPC, past members that are dead, cut off or slow.
 
-Any member answers for all of them, so a call that is not answered within `patience_s` is sent to the next member as
+Any member answers for all of them, so a call that is not answered much later than usual is sent to the next member as
 well, and the first good answer counts; one that fails goes to the next member at once. Hence every call here must be
 harmless when it happens twice: reading is, and the journal's transactions compare before they write.
 
@@ -39,7 +39,11 @@ _ATTEMPT_S_MAX = 5.0
 """No attempt is waited for longer. etcd itself gives up after five seconds and two elections."""
 _PAUSE_S = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Between rounds in which every member failed at once."""
-_PATIENCE_GROWTH = 1.5
+_PATIENCE_USUAL = 4
+"""How many times as long as usual an answer may take, before the next member is asked as well."""
+_USUAL_OF = 32
+"""About how many answers the average is of."""
+_PATIENCE_GROWTH = 1.25
 """So that asking others as well does not add to the load that makes all of them slow."""
 _READ_S_MAX = 30.0
 _OPTIONS = (
@@ -137,6 +141,8 @@ class EtcdClient:
         ]
         self.current = 0
         """The member that is asked first."""
+        self._usual_s = 0.0
+        """How long an answer takes, on a moving average."""
 
     async def txn(self, request: rpc.TxnRequest, timeout_s: float) -> Answer:
         """Carry out a transaction that is harmless when it is repeated.
@@ -240,9 +246,10 @@ class EtcdClient:
     async def _ask(self, attempt: Callable[[int, float], Awaitable[_T]], timeout_s: float) -> tuple[_T, bool]:
         """Return the first good answer of any member, and whether other attempts may have been carried out."""
         deadline = time.monotonic() + timeout_s
-        patience_s = self._settings.patience_s
+        patience_s = max(self._settings.patience_s, _PATIENCE_USUAL * self._usual_s)
         index = self.current
         running: dict[asyncio.Task[_T], int] = {}
+        begun: dict[int, float] = {}
         maybe_done = False
         reason = "no answer"
         failed_in_a_row = 0
@@ -258,6 +265,7 @@ class EtcdClient:
                     task.cancel()
                     del running[task]
                 limit = min(left_s, _ATTEMPT_S_MAX)
+                begun[index] = time.monotonic()
                 running[asyncio.create_task(self._attempt(attempt, index, limit))] = index
                 done, _ = await asyncio.wait(
                     running, timeout=min(left_s, patience_s), return_when=asyncio.FIRST_COMPLETED
@@ -280,6 +288,7 @@ class EtcdClient:
                             reason = str(why)
                             continue
                     self.current = member
+                    self._usual_s += (time.monotonic() - begun[member] - self._usual_s) / _USUAL_OF
                     return answer, maybe_done or bool(running)
                 index = self.next_after(index)
                 if done and not running:

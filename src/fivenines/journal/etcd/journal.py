@@ -228,6 +228,9 @@ class EtcdJournal(Journal):
         return self._follow(start)
 
     def _read(self, start: Position, last: Position) -> Iterator[Frame]:
+        while start <= last and (recent := self._recent.get(start)) is not None:
+            yield recent
+            start += 1
         if start > last:
             return
         base, marks = self._base, self._marks
@@ -238,10 +241,10 @@ class EtcdJournal(Journal):
         assert chain.position < start, (chain.position, start)
         try:
             for found in read_to_the_end(self._reader, self._keys, chain, look(self._reader, self._keys)):
-                if found.frame.position > last:
-                    return
                 if found.frame.position >= start:
                     yield found.frame
+                if found.frame.position >= last:
+                    return
         except TrimmedError as error:
             raise TrimmedError(start, error.first) from error
         except (MissedError, LayoutError) as error:

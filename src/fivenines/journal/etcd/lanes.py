@@ -221,7 +221,7 @@ class _Lane:
         self.newest = 0
         """The number of its newest piece."""
         self.revision = 0
-        """A revision at which etcd had that piece."""
+        """The revision of the newest piece of which we were told that it was written."""
         self.next_number = 1
         """Numbers are used once, also those of groups that were given up."""
         self._value = 0
@@ -270,10 +270,12 @@ class _Lane:
             if found is None and not answer.is_repeated:
                 return False
             if found != group.newest:
+                self.id = ""
                 raise MaybeDoneError("the lane was gone when an attempt was repeated")
             # An attempt before this one came through, and its answer did not.
+        else:
+            self.revision = answer.txn.header.revision
         self.newest = self._value = group.newest
-        self.revision = answer.txn.header.revision
         return True
 
     async def _read_number(self) -> int | None:

@@ -40,13 +40,15 @@ class EtcdJournalSettings(Struct, frozen=True, kw_only=True):
     """A longer payload is kept in several pieces. A member keeps its last 5,000 entries and `--snapshot-count` more in
     memory, whatever their size: so their size decides how much memory a member takes. Less than etcd's
     `--max-request-bytes`, which is 1.5 MiB."""
-    lanes: int = 8
+    lanes: int = 16
     """Appends on their way to etcd at the same time. Those on their way together may come to be in either order."""
     append_s_max: float = 10.0
     """How long an append may take. Longer than any election."""
 
-    patience_s: float = 0.3
-    """A member that has not answered by then is not waited for alone: the next one is asked as well."""
+    patience_s: float = 0.1
+    """A member that has not answered by then, and not within four times the usual, is not waited for alone: the next
+    one is asked as well. It decides the pause when a leader dies, together with the members' election timeout: what was
+    sent on to the dead leader is lost, and comes through when it is sent anew after the election."""
     silence_s_max: float = 0.3
     """A member that watches for us and has been silent for so long, although asked for a sign, is taken for dead."""
 
