@@ -294,6 +294,53 @@ def test_a_second_server_on_the_same_folder_is_refused_and_told_the_first_ones_p
         assert "by itself" in error
 
 
+NOISE = """
+import logging, threading, warnings
+import structlog
+from fivenines.cli.output import configure_logs
+
+def fail():
+    raise ValueError("no")
+
+class Rude:
+    def __del__(self):
+        fail()
+
+configure_logs(as_json=True)
+structlog.get_logger("fivenines.node").info("node.serving", port=1)
+logging.getLogger("uvicorn.error").warning("a request of %s", "noise")
+try:
+    fail()
+except ValueError:
+    logging.getLogger("asyncio").exception("a task failed")
+warnings.warn("old")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+rude = Rude()
+del rude
+fail()
+"""
+
+
+def test_with_json_all_that_anybody_logs_is_json_tracebacks_included() -> None:
+    done = subprocess.run([sys.executable, "-c", NOISE], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(events) == 7
+    assert events[1].items() >= {"event": "a request of noise", "logger": "uvicorn.error", "level": "warning"}.items()
+    assert sum("ValueError: no" in event.get("exception", "") for event in events) == 4
+
+
+def test_with_json_a_server_that_cannot_start_says_so_in_json(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as first:
+        error = run("serve", "--data", tmp_path / "data", "--port", "0", "--json", status=1).stderr
+    failed = [json.loads(line) for line in error.splitlines()][-1]
+    assert failed["event"] == "failed"
+    assert str(first.process.pid) in failed["reason"]
+    assert "another --data" in failed["hint"]
+
+
 def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as first:
         error = run("serve", "--data", tmp_path / "other", "--port", str(first.port), status=1).stderr

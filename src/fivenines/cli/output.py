@@ -2,9 +2,11 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -32,6 +34,7 @@ __all__ = [
 # Account ids are full of colons, `berka:bank:AB`, and none of them is a picture of a bank.
 out = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
+_logs_are_json = False
 
 DATA = Annotated[
     str,
@@ -63,7 +66,10 @@ def print_json(content: Any) -> None:
 
 
 def fail(message: str, hint: str = "") -> NoReturn:
-    """Tell an error and end the process with status 1."""
+    """Tell an error, as a log event where logs are JSON, and end the process with status 1."""
+    if _logs_are_json:
+        structlog.get_logger("fivenines").error("failed", reason=message, hint=hint)
+        raise typer.Exit(1)
     errors.print(Text.assemble(("error:", "bold red"), " ", message), soft_wrap=True)
     if hint:
         errors.print(Text.assemble(("hint:", "dim"), " ", hint), soft_wrap=True)
@@ -112,20 +118,56 @@ def counted(count: int, what: str) -> str:
 
 
 def configure_logs(*, as_json: bool) -> None:
-    """Send events to stderr: one JSON object a line for programs, aligned text for people."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    """Send events to stderr: one JSON object a line for programs, aligned text for people.
+
+    What libraries log, asyncio and uvicorn among them, what Python warns of and what nobody caught look the same, so a
+    program that reads JSON finds nothing else. A name `logger` in an event is that of a library.
+    """
+    global _logs_are_json
+    _logs_are_json = as_json
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        *([structlog.processors.format_exc_info] if as_json else []),
+    ]
     renderer: Any = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            *([structlog.processors.format_exc_info] if as_json else []),
-            renderer,
-        ],
+        processors=[*shared, renderer],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    if as_json:
+        sys.excepthook = _log_uncaught
+        threading.excepthook = _log_uncaught_in_thread
+        sys.unraisablehook = _log_unraisable
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("fivenines").critical("uncaught", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
+    trouble = found.exc_value or found.exc_type()
+    logging.getLogger("fivenines").critical(
+        "uncaught in a thread", exc_info=(found.exc_type, trouble, found.exc_traceback)
+    )
+
+
+def _log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    trouble = found.exc_value or found.exc_type()
+    logging.getLogger("fivenines").error(
+        found.err_msg or "uncaught where nothing can be raised", exc_info=(found.exc_type, trouble, found.exc_traceback)
     )
