@@ -15,6 +15,7 @@ The way of a call, from the outside in; everything but the two shells is free of
     operations                   each operation once, as a call      answers   what a caller gets
     retry                        the tries of a call, and its end    errors    what a caller must handle
     wire                         requests, replies, one judgement
+    content                      metadata, checked before it is sent
 """
 
 from fivenines.api import NewAccount, NewTransaction, Posting

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from fivenines import api
 from fivenines.client.answers import ROW_AMOUNT_MAX, Account, ItemResult, Row, RowResult, Transaction
+from fivenines.client.content import as_object
 from fivenines.client.errors import InvalidRequestError, LedgerError
 from fivenines.client.retry import Call, Session, call
 from fivenines.client.wire import MSGPACK, Reader, Request, array_body, path, reader
@@ -112,12 +113,15 @@ class Operations:
             max_balance: the highest balance; None for no limit.
             metadata: a small JSON object.
         """
-        account = api.NewAccount(id, asset, min_balance, max_balance, dict(metadata or {}))
+        account = api.NewAccount(id, asset, min_balance, max_balance, as_object(metadata))
         return self._write("/v1/accounts", msgspec.json.encode(account), _read_result, id=id)
 
     def open_accounts(self, accounts: Iterable[api.NewAccount]) -> Call[list[ItemResult]]:
         """Open many accounts, with an outcome for each, in order: a refusal is an outcome here, not an error."""
-        return self._write_array("/v1/accounts", list(accounts), array_body, lambda item: item.id, _read_results)
+        items = list(accounts)
+        for item in items:
+            as_object(item.metadata)
+        return self._write_array("/v1/accounts", items, array_body, lambda item: item.id, _read_results)
 
     def change_account(
         self,
@@ -140,7 +144,7 @@ class Operations:
             change_id: the id of this change (UUIDv7); made here where it is left out.
         """
         change_id = change_id or new_id()
-        content = metadata if isinstance(metadata, UnsetType) else dict(metadata)
+        content = metadata if isinstance(metadata, UnsetType) else as_object(metadata)
         change = api.AccountChange(change_id, status, min_balance, max_balance, content)
         where = path("v1", "accounts", id)
         return self._write(where, msgspec.json.encode(change), _read_result, id=change_id, method="PATCH")
@@ -183,6 +187,7 @@ class Operations:
             metadata: a small JSON object.
 
         Raises:
+            ValueError: the metadata is no JSON; nothing was sent.
             RefusedError: for instance of insufficient funds.
             MaybeDoneError: no answer in time; its `id` tells what to look up.
         """
@@ -210,7 +215,7 @@ class Operations:
                 postings=list(postings),
                 effective_date=effective_date,
                 reference=reference,
-                metadata=dict(metadata or {}),
+                metadata=as_object(metadata),
             )
         )
 
@@ -242,7 +247,7 @@ class Operations:
                 timeout_s=timeout_s,
                 effective_date=effective_date,
                 reference=reference,
-                metadata=dict(metadata or {}),
+                metadata=as_object(metadata),
             )
         )
 
@@ -277,7 +282,7 @@ class Operations:
                 final=final,
                 effective_date=effective_date,
                 reference=reference,
-                metadata=dict(metadata or {}),
+                metadata=as_object(metadata),
             )
         )
 
@@ -291,7 +296,7 @@ class Operations:
     ) -> Call[ItemResult]:
         """Give back what a hold reserves."""
         return self._transact(
-            api.NewTransaction(kind="release", id=id, hold=hold, reference=reference, metadata=dict(metadata or {}))
+            api.NewTransaction(kind="release", id=id, hold=hold, reference=reference, metadata=as_object(metadata))
         )
 
     def submit(self, transactions: Iterable[api.NewTransaction]) -> Call[list[ItemResult]]:
@@ -305,6 +310,8 @@ class Operations:
                 about. What comes after that was not sent.
         """
         items = with_ids(transactions)
+        for item in items:
+            as_object(item.metadata)
         return self._write_array("/v1/transactions", items, array_body, lambda item: item.id or "", _read_results)
 
     def submit_rows(self, rows: Sequence[Row]) -> Call[list[RowResult]]:

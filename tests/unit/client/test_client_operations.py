@@ -31,6 +31,62 @@ def decoded(step: Try) -> Any:
     return decode(step.request.body)
 
 
+def never(_step: Try) -> Came:
+    """Answer nothing: nothing may be sent."""
+    raise AssertionError("something was sent")
+
+
+_HOLLOW: dict[str, Any] = {}
+_HOLLOW["again"] = _HOLLOW
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"rate": float("nan")}, r"metadata\['rate'\] is nan"),
+        ({"rate": [1, {"x": float("-inf")}]}, r"metadata\['rate'\]\[1\]\['x'\] is -inf"),
+        ({"raw": b"1"}, "bytes"),
+        ({"day": datetime.date(2026, 1, 1)}, "date"),
+        ({"any": object()}, "object"),
+        ({"deep": {1: "one"}}, "no text: 1"),
+        ({None: "none"}, "no text: None"),
+        ({"half": "\ud800"}, "no Unicode text"),
+        ({"\ud800": 1}, "no Unicode text"),
+        (_HOLLOW, "100 deep"),
+        ([("a", 1)], "not list"),
+    ],
+    ids=["nan", "infinity", "bytes", "date", "object", "number", "none", "surrogate", "name", "cycle", "pairs"],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda o, m: o.open_account("a", asset="EUR/2", metadata=m),
+        lambda o, m: o.open_accounts([NewAccount("a", "EUR/2", metadata=m)]),
+        lambda o, m: o.change_account("a", metadata=m),
+        lambda o, m: o.post(source="a", destination="b", amount=1, metadata=m),
+        lambda o, m: o.transact(POSTINGS, metadata=m),
+        lambda o, m: o.hold(POSTINGS, metadata=m),
+        lambda o, m: o.settle(HOLD, metadata=m),
+        lambda o, m: o.release(HOLD, metadata=m),
+        lambda o, m: o.submit([NewTransaction(postings=POSTINGS, metadata=m)]),
+    ],
+    ids=["open", "open_many", "change", "post", "transact", "hold", "settle", "release", "submit"],
+)
+def test_metadata_that_json_cannot_say_is_refused_before_anything_is_sent(
+    ask: Callable[[Operations, Any], Call[Any]], metadata: Any, told: str
+) -> None:
+    drive = Drive(never)
+    with pytest.raises(ValueError, match=told):
+        drive.run(ask(drive.operations, metadata))
+
+
+def test_metadata_that_json_can_say_is_sent_as_it_is() -> None:
+    metadata = {"a": [None, True, 1, 1.5, "é", {"b": []}], "": {}, "large": 2**70}
+    drive = Drive(accept)
+    drive.run(drive.operations.post(source="a", destination="b", amount=1, metadata=metadata))
+    assert decoded(drive.tries[0])["metadata"] == metadata
+
+
 def accept(step: Try) -> Came:
     """Answer a write as a node would that refuses nothing."""
     sent = decoded(step)
