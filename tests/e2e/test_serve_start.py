@@ -1,15 +1,22 @@
-"""What a person sees of a start."""
+"""A start: what a person sees of it, and what it takes from the machine."""
 
 import asyncio
+import json
 import os
 import pty
+import resource
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
+
+import httpx
 
 from fivenines.ledger import OpenAccount, RegisterAsset
 from fivenines.node import snapshots
+from tests.e2e.serving import Server
 from tests.integration.node.nodes import opened
 
 
@@ -54,3 +61,38 @@ def read_until(terminal: int, mark: bytes | None) -> bytes:
             break
         shown += part
     return shown
+
+
+def test_a_server_opens_as_many_files_as_the_machine_allows_and_bounds_its_connections_by_that(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server = Server(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with server:
+        assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+
+
+def test_where_few_files_may_be_open_connections_leave_enough_for_the_journal(tmp_path: Path) -> None:
+    # A shell, as a limit that was lowered for good must not be that of the tests.
+    serve = f"{sys.executable} -m fivenines serve --data {tmp_path / 'data'} --port 0 --json"
+    process = subprocess.Popen(
+        ["sh", "-c", f"ulimit -n 100; exec {serve}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout
+    url = json.loads(process.stdout.readline())["url"]
+    try:
+        with ExitStack() as stack:
+            host, port = url.removeprefix("http://").split(":")
+            for _ in range(150):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            # The idle ones make room.
+            answer = httpx.post(f"{url}/v1/assets", json={"asset": "EUR/2"}, timeout=30)
+            assert answer.status_code == 200
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+    told = [json.loads(line) for line in log.splitlines() if b"connections.bounded" in line]
+    assert [(entry["connections_max"], entry["open_files_max"]) for entry in told] == [(50, 100)]
+    assert process.returncode == 0

@@ -6,11 +6,12 @@ snapshot, let go of the journal.
 
 import asyncio
 import functools
+import resource
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -31,6 +32,11 @@ _log = structlog.get_logger("fivenines.node")
 
 _BACKLOG = 1024
 """Connections that wait to be accepted."""
+_OPEN_FILES_MAX = 65_536
+"""More would be of no use; and where a thousand million are allowed, closing all that may be open takes minutes."""
+_FILES_RESERVED = 128
+"""File descriptors for all that is no connection: the journal and who reads it, snapshots, and connections beyond the
+bound, which are held until they can be refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,8 @@ class ServeSettings:
     port: int = 9959
     """0 takes a free one."""
     connections_max: int = 4_096
-    """A connection beyond takes the place of an idle one; where none is idle, its request is answered 503."""
+    """A connection beyond takes the place of an idle one; where none is idle, its request is answered 503. There are
+    fewer where the process may not open so many files."""
     stop_s_max: int = 20
     """How long a stop waits for requests in flight."""
     node: NodeSettings = field(default_factory=NodeSettings)
@@ -65,6 +72,7 @@ async def serve(
         OSError: the address cannot be had.
         JournalLockedError, JournalDamagedError, RecoveryError: the data cannot be served; nothing was changed.
     """
+    settings = replace(settings, connections_max=_connections_that_fit(settings.connections_max))
     listener = _listen(settings.host, settings.port)
     try:
         check_has_journal(settings.directory)
@@ -135,6 +143,22 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Leave the signals to `serve`."""
         return nullcontext()
+
+
+def _connections_that_fit(wanted: int) -> int:
+    """Let this process open as many files as it may and can use; return how many of them may be connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # Some systems allow less than the limit that they state; then what there is must do.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft == resource.RLIM_INFINITY or soft >= wanted + _FILES_RESERVED:
+        return wanted
+    fitting = max(1, soft - min(_FILES_RESERVED, soft // 2))
+    _log.warning("connections.bounded", connections_max=fitting, wanted=wanted, open_files_max=soft)
+    return fitting
 
 
 def _listen(host: str, port: int) -> socket.socket:
