@@ -542,3 +542,53 @@ def test_a_head_without_end_is_refused(api: Api) -> None:
     assert answer.startswith(b"HTTP/1.1 431 "), answer
     answer = raw_exchange(api.server.port, b"GET /" + b"x" * 70_000, b"x" * 70_000)
     assert answer.startswith(b"HTTP/1.1 431 "), answer
+
+
+# --- what is wrong is said in words of ours --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("account", ["a b", "", "ä", "x" * 129, "a\n", "a/b"])
+def test_an_account_id_that_is_none_is_told_what_one_is(api: Api, account: str) -> None:
+    reason = "is not an account id: 1 to 128 characters of A-Z a-z 0-9 : _ . -"
+    opened = api.post("/v1/accounts", [{"id": account, "asset": "EUR/2"}]).json()
+    assert (opened["status"], opened["field"], opened["detail"]) == (422, "$[0].id", reason)
+    posting = {"source": "a", "destination": account, "amount": 1}
+    moved = api.post("/v1/transactions", {"id": new_id(), "postings": [posting]}).json()
+    assert (moved["status"], moved["field"], moved["detail"]) == (422, "$.postings[0].destination", reason)
+
+
+def test_an_asset_that_is_none_is_told_what_one_is(api: Api) -> None:
+    problem = api.post("/v1/assets", {"asset": "euro"}).json()
+    assert (problem["status"], problem["field"]) == (422, "$.asset")
+    assert problem["detail"].startswith("is not an asset: a code in capitals")
+
+
+@pytest.mark.parametrize("account", [".", ".."])
+def test_an_account_that_no_url_can_name_is_not_opened(api: Api, account: str) -> None:
+    problem = api.post("/v1/accounts", {"id": account, "asset": api.asset()}).json()
+    assert (problem["status"], problem["field"]) == (422, "$.id")
+    assert "no URL" in problem["detail"]
+    for near in ("...", ".a", "a.", "-."):
+        assert api.post("/v1/accounts", {"id": near, "asset": "EUR/2"}).status_code == 200
+        assert api.get(f"/v1/accounts/{near}").json()["id"] == near
+
+
+@pytest.mark.parametrize("change", [{}, {"id": new_id()}])
+def test_a_change_of_nothing_is_refused_and_writes_no_frame(api: Api, change: dict[str, Any]) -> None:
+    account = api.account()
+    position = api.position
+    problem = api.patch(f"/v1/accounts/{account}", change).json()
+    assert (problem["status"], problem["field"]) == (422, "$")
+    assert "changes nothing" in problem["detail"]
+    assert api.position == position
+
+
+@pytest.mark.parametrize("text", [rb"\ud800", rb"\udc00", rb"a\ud800b and more", rb"\udc00\ud800"])
+def test_half_a_surrogate_pair_is_called_so(books: Callable[..., httpx.Response], text: bytes) -> None:
+    problem = books(b'{"metadata":{"a":"' + text + b'"},"postings":[]}').json()
+    assert (problem["status"], "half of a surrogate pair" in problem["detail"]) == (400, True), problem
+
+
+@pytest.mark.parametrize("body", [rb'{"metadata":{"a":"\u00e9', rb'{"reference":"\ud83d\ude00","postings":['])
+def test_a_body_that_ends_too_soon_is_called_so(books: Callable[..., httpx.Response], body: bytes) -> None:
+    assert "truncated" in books(body).json()["detail"]

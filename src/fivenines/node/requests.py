@@ -4,6 +4,7 @@ What is wrong is refused with the field and the reason (`InvalidRequestError`). 
 an unknown account, is left to them. A request is refused whole: nothing of it has been done then.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,8 +150,10 @@ def asset(body: bytes, *, is_msgpack: bool) -> Parsed:
 def account_change(account_id: str, body: bytes, *, is_msgpack: bool) -> Parsed:
     """Read a body that changes an account."""
     if not re.fullmatch(ACCOUNT_ID_PATTERN, account_id):
-        raise InvalidRequestError("id", "is not an account id: 1 to 128 characters of A-Z a-z 0-9 : _ . -")
+        raise InvalidRequestError("id", _NO_ACCOUNT_ID)
     change: AccountChange = _decoded(_CHANGES.msgpack_one if is_msgpack else _CHANGES.json_one, body)
+    if change.status is UNSET and change.metadata is UNSET and change.min_balance is change.max_balance is UNSET:
+        raise InvalidRequestError("$", "changes nothing: give a status, metadata, or min_balance and max_balance")
     limits = None
     if change.min_balance is not UNSET or change.max_balance is not UNSET:
         if change.min_balance is UNSET or change.max_balance is UNSET:
@@ -171,6 +174,8 @@ def id_of_text(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
+_NO_ACCOUNT_ID = "is not an account id: 1 to 128 characters of A-Z a-z 0-9 : _ . -"
+_DOTS = frozenset({".", ".."})
 _VERSION_7 = bytes(range(0x70, 0x80))
 _VARIANT = bytes(range(0x80, 0xC0))
 _AMOUNT = re.compile(r"[0-9]{1,39}")
@@ -198,15 +203,37 @@ def _decoded(decoder: Any, body: bytes) -> Any:
         reason, _, path = str(error).partition(" - at `")
         raise InvalidRequestError(path.rstrip("`") or "$", _plain(reason)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(None, f"the body cannot be read: {error}", status=400) from error
+        reason = _HALF_A_PAIR if _has_half_a_pair(body) else str(error)
+        raise InvalidRequestError(None, f"the body cannot be read: {reason}", status=400) from error
     except RecursionError as error:
         raise InvalidRequestError(None, "the body is nested too deeply", status=400) from error
 
 
+_LOOKED_AT_BYTES_MAX = 65_536  # a body that cannot be read is worth no more time than that takes
+_HALF_A_PAIR = "a text has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+
+
+def _has_half_a_pair(body: bytes) -> bool:
+    r"""Return whether a body that could not be read has a lone surrogate, such as "\ud800", and is JSON otherwise.
+
+    msgspec looks for the other half behind the end of the text, and reports what it finds there.
+    """
+    if b"\\u" not in body or len(body) > _LOOKED_AT_BYTES_MAX:
+        return False
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
 def _plain(reason: str) -> str:
     """Say what msgspec says so that it helps whoever wrote the request."""
-    if ACCOUNT_ID_PATTERN in reason:
-        return "is not an account id: 1 to 128 characters of A-Z a-z 0-9 : _ . -"
+    if repr(ACCOUNT_ID_PATTERN) in reason:  # as msgspec quotes it
+        return _NO_ACCOUNT_ID
     if "-7[0-9a-fA-F]" in reason:
         return "is not a UUIDv7, such as 01932c07-209c-7d2f-8f0e-5b6a1c2d3e4f"
     if "[A-Z][A-Z0-9]" in reason:
@@ -293,6 +320,9 @@ def _limit(value: int | str | None, field: str) -> int | None:
 
 
 def _open_account(item: NewAccount, path: str) -> OpenAccount:
+    if item.id in _DOTS:
+        # As a part of a URL these mean another folder: clients would take them away, and could never ask for it.
+        raise InvalidRequestError(f"{path}.id", "may be neither '.' nor '..', which no URL can name")
     min_balance = _limit(item.min_balance, f"{path}.min_balance")
     max_balance = _limit(item.max_balance, f"{path}.max_balance")
     if min_balance is not None and min_balance > 0:
