@@ -398,6 +398,24 @@ def test_a_stream_of_events_goes_on_where_it_was_cut(api: Api) -> None:
         assert next_events(lines)[0] == [fourth]
 
 
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [
+        ("respond-async", 202),
+        ("Respond-Async", 202),
+        ("wait=1 ,respond-async ; x=1", 202),
+        ("no-respond-async-please", 200),
+        ("respond-asynchronously", 200),
+        ('x="y"', 200),
+        ("", 200),
+    ],
+)
+def test_only_the_very_preference_for_an_early_answer_gives_one(api: Api, prefer: str, status: int) -> None:
+    source, destination = api.account(), api.account()
+    body = {"id": new_id(), "postings": [{"source": source, "destination": destination, "amount": 1}]}
+    assert api.post("/v1/transactions", body, headers={"Prefer": prefer}).status_code == status
+
+
 # --- consistency, and what every answer carries ----------------------------------------------------------------------
 
 

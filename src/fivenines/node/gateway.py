@@ -110,9 +110,10 @@ class Gateway:
             answer = await self._answer(parse, scope, receive)
         except _HungUpError:
             return
+        took_s = time.perf_counter() - began
         if answer.status == 503:
             answer = await self._hold_back(answer)
-        self._metrics.observe(route, answer.status, time.perf_counter() - began)
+        self._metrics.observe(route, answer.status, took_s)
         await _send(send, answer, self._node.replica.position)
 
     async def _answer(
@@ -125,7 +126,7 @@ class Gateway:
             elif name == b"content-length":
                 length = value
             elif name == b"prefer":
-                prefer = value
+                prefer = value if not prefer else prefer + b"," + value
         kind = content_type.partition(b";")[0].strip().lower()
         is_msgpack = kind in _MSGPACK
         if not is_msgpack and kind not in _JSON:
@@ -150,7 +151,7 @@ class Gateway:
         self._bodies_bytes += len(body)
         try:
             parsed = parse(scope, body, is_msgpack, self._limits)
-            is_async = b"respond-async" in prefer
+            is_async = bool(prefer) and _prefers_async(prefer)
             receipt = await self._node.writer.submit(parsed.commands, size_bytes=len(body), durable_is_enough=is_async)
         except InvalidRequestError as error:
             return problem(
@@ -268,6 +269,11 @@ def _parse_asset(_scope: Scope, body: bytes, is_msgpack: bool, _limits: Limits) 
 
 def _parse_change(scope: Scope, body: bytes, is_msgpack: bool, _limits: Limits) -> Parsed:
     return requests.account_change(scope["path"].removeprefix("/v1/accounts/"), body, is_msgpack=is_msgpack)
+
+
+def _prefers_async(prefer: bytes) -> bool:
+    """Return whether a `Prefer` header has the preference `respond-async`, among others and with what it may carry."""
+    return any(part.partition(b";")[0].strip().lower() == b"respond-async" for part in prefer.split(b","))
 
 
 async def _send(send: Send, answer: Answer, position: int) -> None:

@@ -62,7 +62,7 @@ class Metrics(Collector):
         node.replica.listen(self._on_applied)
 
     def observe(self, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
+        """Count one request, which took so long from its head to its answer."""
         self._requests[route, status] += 1
         self._durations[route].observe(seconds)
 
@@ -90,7 +90,7 @@ class Metrics(Collector):
         yield requests
         durations = HistogramMetricFamily(
             "fivenines_http_request_duration_seconds",
-            "From the first byte of a request to its answer.",
+            "From the head of a request to its answer, without the time that a 503 is held back.",
             labels=["route"],
         )
         for route, histogram in sorted(self._durations.items()):

@@ -43,6 +43,26 @@ def test_writes_beyond_the_queue_are_refused_and_those_within_go_on(tmp_path: Pa
     asyncio.run(main())
 
 
+def test_how_long_a_refusal_is_held_back_is_not_how_long_it_took(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = GatedDisk()
+        os.write(disk.write_end, b"12")
+        # Held back for two to six seconds: in no bucket up to one second would it be seen.
+        limits = Limits(queue_requests_max=1, refusal_delay_ms=4_000)
+        async with served(tmp_path, disk=disk, limits=limits) as node:
+            await node.open_books()
+            accepted = [asyncio.create_task(node.post(one())) for _ in range(2)]
+            await until(lambda: not node.node.writer.has_room)
+            assert (await node.post(one())).status_code == 503
+            text = (await node.get("/metrics")).text
+            assert 'fivenines_http_requests_total{route="transactions",status="503"} 1.0' in text
+            assert 'duration_seconds_bucket{le="1.0",route="transactions"} 1.0' in text
+            os.write(disk.write_end, b"x" * 100)
+            assert {a.status_code for a in await asyncio.gather(*accepted)} == {200}
+
+    asyncio.run(main())
+
+
 def test_the_memory_of_bodies_is_bounded_while_they_come(tmp_path: Path) -> None:
     async def main() -> None:
         limits = Limits(bodies_bytes_max=1_000_000, refusal_delay_ms=1)
