@@ -8,7 +8,7 @@ import ast
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -47,6 +47,10 @@ IMPURE_MODULES = frozenset(
 )
 IMPURE_CALLS = frozenset({"hash", "input", "open", "print"})
 CLOCK_METHODS = frozenset({"now", "today", "utcnow"})
+
+# What asserts in a library: pytest, hypothesis, schemathesis.
+LIBRARY_CHECKS = frozenset({"raises", "warns", "fail", "run_state_machine_as_test", "call_and_validate"})
+HELPER_NAME = re.compile(r"_*(assert|check|verify)")
 
 # One letter of each stands in brackets, so that this file passes its own test.
 UNWANTED = {
@@ -94,23 +98,45 @@ def impurities(source: str) -> Iterator[str]:
         yield f"line {getattr(node, 'lineno', 0)}: {finding}"
 
 
-def unchecked_tests(source: str) -> Iterator[str]:
-    """Yield the tests that could not fail by finding something wrong."""
-    functions = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    for function in functions:
-        if function.name.startswith("test") and not any(_is_check(node) for node in ast.walk(function)):
+def unchecked_tests(source: str, helpers: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the tests that could not fail by finding something wrong.
+
+    A test checks by an assertion of its own, by a check of a library, or by a helper of the tests that asserts.
+    """
+    for function in _functions(source):
+        if function.name.startswith("test") and not any(_is_check(node, helpers) for node in ast.walk(function)):
             yield function.name
 
 
-def _is_check(node: ast.AST) -> bool:
+def checking_helpers(sources: Iterable[str]) -> frozenset[str]:
+    """Return the names of the helpers that are called a check, and do assert or raise; not those that only say so."""
+    functions = [function for source in sources for function in _functions(source)]
+    named = [function for function in functions if HELPER_NAME.match(function.name)]
+    found: set[str] = set()
+    while True:
+        known = frozenset(found)
+        for function in named:
+            if any(_checks(node, known) for node in ast.walk(function)):
+                found.add(function.name)
+        if found == known:
+            # Of two helpers of one name, one that checks nothing could hide behind the other: neither counts then.
+            return known - {f.name for f in named if not any(_checks(node, known) for node in ast.walk(f))}
+
+
+def _checks(node: ast.AST, helpers: frozenset[str]) -> bool:
+    return isinstance(node, ast.Raise) or _is_check(node, helpers)
+
+
+def _functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _is_check(node: ast.AST, helpers: frozenset[str]) -> bool:
     match node:
         case ast.Assert():
             return True
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
-            return (
-                re.match(r"_*(assert|check|verify|raises|warns|call_and_validate|validate|run_state_machine)", name)
-                is not None
-            )
+            return name in LIBRARY_CHECKS or name in helpers
         case _:
             return False
 
@@ -153,10 +179,39 @@ def installed_closure(roots: list[str]) -> dict[str, Distribution]:
     return found
 
 
+def imported_parts(part: str) -> set[str]:
+    """Return the parts of the package that one part imports, as `api` or `ledger`."""
+    module = SOURCE / f"{part}.py"
+    paths = [module] if module.is_file() else sorted((SOURCE / part).rglob("*.py"))
+    assert paths, part
+    found: set[str] = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.ImportFrom(module="fivenines", names=names):
+                    found |= {name.name for name in names}
+                case ast.ImportFrom(module=str(name)) if name.startswith("fivenines."):
+                    found.add(name.split(".")[1])
+    return found & {path.stem for path in SOURCE.iterdir()} - {part}
+
+
+def stated_imports(page: str, column: str) -> dict[str, set[str]]:
+    """Return what a table of a page says about the parts: what each one imports."""
+    (table,) = re.findall(rf"^\|[^\n]*\| {column} \|\n\|[-| ]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    stated: dict[str, set[str]] = {}
+    for row in table.splitlines():
+        cells = row.strip("| ").split("|")
+        for name in re.findall(r"`(?:src/fivenines/)?([a-z]+)(?:/|\.py)?`", cells[0]):
+            if name in STATED_PARTS:
+                stated[name] = set(re.findall(r"`([a-z]+)`", cells[-1]))
+    return stated
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+STATED_PARTS = ("ledger", "journal", "api", "ids", "node", "client", "importers")
 MODULES = sorted(SOURCE.rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -195,16 +250,37 @@ def test_a_module_can_be_held_in_the_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LINES_MAX
 
 
+@pytest.fixture(scope="module")
+def helpers() -> frozenset[str]:
+    """The checks that the tests share."""
+    return checking_helpers(path.read_text() for path in TEST_FILES)
+
+
 @pytest.mark.parametrize("path", TEST_FILES, ids=relative)
-def test_each_test_checks_something(path: Path) -> None:
-    assert list(unchecked_tests(path.read_text())) == []
+def test_each_test_checks_something(path: Path, helpers: frozenset[str]) -> None:
+    assert list(unchecked_tests(path.read_text(), helpers)) == []
 
 
 def test_a_test_without_a_check_is_found() -> None:
-    source = (
-        "def test_a(): run()\nasync def test_b(): await run()\ndef test_c(): assert run()\ndef test_d(): _check(run())"
-    )
-    assert list(unchecked_tests(source)) == ["test_a", "test_b"]
+    source = """
+def test_a(): run()
+async def test_b(): await run()
+def test_c(): assert run()
+def test_d(): _check(run())
+def test_e(): check_deeper(run())
+def test_f(): check_nothing(run())
+def test_g(): journal.verify()
+def test_h(): check_twice()
+"""
+    first = """
+def _check(x): assert x
+def check_deeper(x): _check(x)
+def check_nothing(x): return x
+def check_twice(): assert 1
+"""
+    second = "def check_twice(): pass"
+    found = list(unchecked_tests(source, checking_helpers([first, second])))
+    assert found == ["test_a", "test_b", "test_f", "test_g", "test_h"]
 
 
 def test_names_of_test_files_are_unique() -> None:
@@ -251,6 +327,20 @@ def test_every_package_that_we_install_is_pinned_transitively() -> None:
 def test_the_build_backend_is_pinned_like_the_rest() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert {canonicalize_name(Requirement(line).name) for line in build} <= set(pinned_versions())
+
+
+@pytest.mark.parametrize(("page", "column"), [("CONTRIBUTING.md", "imports"), ("docs/architecture.md", "knows")])
+def test_a_page_on_the_layout_says_what_the_parts_import(page: str, column: str) -> None:
+    stated = stated_imports((ROOT / page).read_text(), column)
+    assert stated == {part: imported_parts(part) for part in STATED_PARTS}
+
+
+def test_the_layout_names_every_folder_of_tests_and_nothing_that_is_not_there() -> None:
+    layout = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"^\| `((?:src|tests|bench)[^`]*)` \|", layout, re.MULTILINE))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    folders = {relative(path.parent) for path in TEST_FILES}
+    assert {"/".join(folder.split("/")[:2]) for folder in folders} - named <= {"tests"}
 
 
 def test_each_decision_record_is_in_the_index() -> None:
