@@ -37,10 +37,10 @@ def stated_by(source: Import, path: Path) -> Stated:
     """Work out what the books at a path state; `source` is how the importer understood them."""
     found = Stated()
     in_rows = _in_rows(path)
-    for batch in source.batches(Facts(base_time_ms=0, notes={})):
-        found.transactions += len(batch.transactions)
-        for check in batch.checks:
-            day = check.account, batch.label
+    for step in source.steps(Facts(base_time_ms=0, notes={})):
+        found.transactions += len(step.transactions)
+        for check in step.checks:
+            day = check.account, step.label
             found.last[check.account] = found.by_date[day] = check.balance
             if check.verdict is not Verdict.contradictory and check.balance not in in_rows[day]:
                 found.unfounded.append(f"{check.label}: the importer wants {check.balance}, no row states it")

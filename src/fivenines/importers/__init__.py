@@ -15,7 +15,6 @@
 from importlib.metadata import entry_points
 
 from fivenines.importers.port import (
-    Batch,
     Books,
     BooksDifferError,
     Check,
@@ -24,12 +23,12 @@ from fivenines.importers.port import (
     Importer,
     ImportingError,
     ImportRefusedError,
+    Step,
     Verdict,
 )
 from fivenines.importers.run import Progress, Report, run_import
 
 __all__ = [
-    "Batch",
     "Books",
     "BooksDifferError",
     "Check",
@@ -40,6 +39,7 @@ __all__ = [
     "ImportingError",
     "Progress",
     "Report",
+    "Step",
     "Verdict",
     "find",
     "names",

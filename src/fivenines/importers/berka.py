@@ -10,7 +10,7 @@ Accounts, all in CZK/2 and without a lower limit (overdrafts do occur, and the o
     berka:opening       balances before the first row   berka:suspense   what the books leave unexplained
 
 A row is a transaction of one posting: its id comes from its trans_id, its effective date is its date, its reference is
-its trans_id. The rows of a date are a batch, and after it the ledger's balance of each account that had a row must be
+its trans_id. The rows of a date are a step, and after it the ledger's balance of each account that had a row must be
 the closing balance that the rows state, found by `day_chain`:
 
 - a day that adds up is **exact**;
@@ -41,7 +41,7 @@ from fivenines.importers.berka_file import (
 from fivenines.importers.day_chain import Chain, chain_day
 from fivenines.importers.ids import row_id
 from fivenines.importers.money import show_minor
-from fivenines.importers.port import Batch, BooksDifferError, Check, Facts, Verdict
+from fivenines.importers.port import BooksDifferError, Check, Facts, Step, Verdict
 
 __all__ = ["ASSET", "ROUNDING_MAX", "BerkaImport", "BerkaImporter", "importer"]
 
@@ -130,8 +130,8 @@ class BerkaImport:
                 )
         return {}
 
-    def batches(self, facts: Facts) -> Iterator[Batch]:
-        """A batch for each date."""
+    def steps(self, facts: Facts) -> Iterator[Step]:
+        """A step for each date."""
         days = self._days
         by_date = sorted(range(len(days.account)), key=days.day.__getitem__)  # stable: accounts ascend within a date
         start = 0
@@ -140,10 +140,10 @@ class BerkaImport:
             stop = start
             while stop < len(by_date) and days.day[by_date[stop]] == date:
                 stop += 1
-            yield self._batch(by_date[start:stop], facts.base_time_ms)
+            yield self._step(by_date[start:stop], facts.base_time_ms)
             start = stop
 
-    def _batch(self, entries: Sequence[int], base_time_ms: int) -> Batch:
+    def _step(self, entries: Sequence[int], base_time_ms: int) -> Step:
         days = self._days
         transactions: list[NewTransaction] = []
         checks: list[Check] = []
@@ -168,7 +168,7 @@ class BerkaImport:
                     story=story,
                 )
             )
-        return Batch(transactions=transactions, rows=rows, checks=checks, label=date.isoformat())
+        return Step(transactions=transactions, rows=rows, checks=checks, label=date.isoformat())
 
     def _transaction(self, row: int, date: datetime.date, base_time_ms: int) -> NewTransaction:
         rows = self._rows

@@ -1,8 +1,8 @@
 """What an importer is, and what it sees of the ledger.
 
 An **importer** is a plug-in that understands one kind of file. It is pure of network: `Importer.open` reads and checks
-files, and gives an `Import`, which says as data what is to be done: assets, accounts, and batches of transactions, each
-batch with the balances that must stand after it. `fivenines.importers.run` carries that out through `Books`, the few
+files, and gives an `Import`, which says as data what is to be done: assets, accounts, and steps of transactions, each
+step with the balances that must stand after it. `fivenines.importers.run` carries that out through `Books`, the few
 things an import needs of a ledger. The command line puts the HTTP client behind `Books`; a test may put a ledger of its
 own there.
 
@@ -27,7 +27,6 @@ from typing import Any, Protocol, runtime_checkable
 from fivenines.api import Account, ItemResult, NewAccount, NewTransaction
 
 __all__ = [
-    "Batch",
     "Books",
     "BooksDifferError",
     "Check",
@@ -36,6 +35,7 @@ __all__ = [
     "ImportRefusedError",
     "Importer",
     "ImportingError",
+    "Step",
     "Verdict",
 ]
 
@@ -77,7 +77,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A balance that must stand in the ledger when a batch has been carried out."""
+    """A balance that must stand in the ledger when a step has been carried out."""
 
     account: str
     balance: int
@@ -90,12 +90,12 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Step:
     """Transactions to be carried out in this order, and what must be true after them."""
 
     transactions: Sequence[NewTransaction]
     rows: int
-    """How many rows of the source the batch stands for, for progress: bookings of our own making are none."""
+    """How many rows of the source the step stands for, for progress: bookings of our own making are none."""
     checks: Sequence[Check] = ()
     label: str = ""
 
@@ -120,7 +120,7 @@ class Import(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many rows `batches` will cover in all."""
+        """How many rows `steps` will cover in all."""
         ...
 
     def summary(self) -> Mapping[str, Any]:
@@ -132,7 +132,7 @@ class Import(Protocol):
         ...
 
     def accounts(self) -> Iterator[NewAccount]:
-        """The accounts that must be open before the first batch."""
+        """The accounts that must be open before the first step."""
         ...
 
     def prior(self) -> Sequence[str]:
@@ -150,8 +150,8 @@ class Import(Protocol):
         """
         ...
 
-    def batches(self, facts: Facts) -> Iterator[Batch]:
-        """The batches, in their order: the same for the same facts, every time."""
+    def steps(self, facts: Facts) -> Iterator[Step]:
+        """The steps, in their order: the same for the same facts, every time."""
         ...
 
 

@@ -3,13 +3,13 @@
 1. Find the anchor, the account `import:IMPORTER:BOOKS`, or open it: its metadata keeps the facts of the first run. It
    is opened before anything else, so a run that is cut off at any point makes the same ids when it is repeated.
 2. Register the assets and open the accounts. An account that exists with other limits or metadata is used as it is.
-3. For each batch: post it, read the balances of the accounts it names from the ledger, and compare.
+3. For each step: post it, read the balances of the accounts it names from the ledger, and compare.
 4. At the end, compare every account once more with the last balance that was expected of it.
 
 **Repeating.** A row that was carried out before is answered with its old outcome and an old position; it counts as
-`repeated` and changes nothing. The balances after a batch of such rows cannot be read any more, since the ledger has
+`repeated` and changes nothing. The balances after a step of such rows cannot be read any more, since the ledger has
 gone on: they were read in the run that posted them, or are covered by the comparison at the end, for a balance that was
-ever wrong stays wrong. From the first batch with a new row on, each batch is checked.
+ever wrong stays wrong. From the first step with a new row on, each step is checked.
 
 **Too old.** Past the ledger's retention window every id of these books is refused as `id_expired`: nothing can be
 changed then, and the run stops posting, with `expired` set. The comparison at the end still tells whether the books are
@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fivenines.api import ItemResult, NewAccount
-from fivenines.importers.port import Batch, Books, BooksDifferError, Check, Facts, Import, Verdict
+from fivenines.importers.port import Books, BooksDifferError, Check, Facts, Import, Step, Verdict
 from fivenines.ledger.outcomes import Outcome
 
 __all__ = ["Progress", "Report", "run_import"]
@@ -69,9 +69,9 @@ class Report:
     rounded: int = 0
     contradictory: int = 0
     checked: int = 0
-    """Balances that were read from the ledger right after their batch and compared."""
+    """Balances that were read from the ledger right after their step and compared."""
     mismatched: int = 0
-    """Balances that were not what they must be, after a batch or at the end: an error of the ledger or of ours."""
+    """Balances that were not what they must be, after a step or at the end: an error of the ledger or of ours."""
     compared_last: int = 0
     """Accounts that were compared at the end."""
     moved_since: int = 0
@@ -123,14 +123,14 @@ def run_import(
     facts, is_checking = _facts(report.anchor, source, books, now_ms)
     _open_accounts(source, books, progress)
     last: dict[str, Check] = {}
-    for batch in source.batches(facts):
+    for step in source.steps(facts):
         if not report.expired:
-            _carry_out(batch, books, report, before)
+            _carry_out(step, books, report, before)
             is_checking |= report.new > 0
             if is_checking:
-                _check(batch.checks, books, report)
-            progress(Progress("transactions", report.rows, source.rows, batch.label))
-        for check in batch.checks:
+                _check(step.checks, books, report)
+            progress(Progress("transactions", report.rows, source.rows, step.label))
+        for check in step.checks:
             _count(check, report)
             last[check.account] = check
     _compare_last(last, books, report, progress)
@@ -175,31 +175,31 @@ def _accept_existing(account: NewAccount, books: Books) -> None:
         raise BooksDifferError(f"account {account.id} must be kept in {account.asset}, but is kept in {kept_in}")
 
 
-def _carry_out(batch: Batch, books: Books, report: Report, before: int) -> None:
-    """Post a batch, or find that the ledger no longer knows ids as old as these."""
-    for transactions in _chunks(iter(batch.transactions)):
+def _carry_out(step: Step, books: Books, report: Report, before: int) -> None:
+    """Post a step, or find that the ledger no longer knows ids as old as these."""
+    for transactions in _chunks(iter(step.transactions)):
         for transaction, result in zip(transactions, books.post(transactions), strict=True):
             if result.outcome == Outcome.id_expired.name:
                 report.expired = True
                 return
             if result.outcome != Outcome.posted.name:
-                told = f"{transaction.reference} ({transaction.id}) of {batch.label}"
+                told = f"{transaction.reference} ({transaction.id}) of {step.label}"
                 raise BooksDifferError(f"the ledger refused transaction {told}: {result.outcome}")
             if _was_known(result, before):
                 report.repeated += 1
             else:
                 report.new += 1
-    report.rows += batch.rows
+    report.rows += step.rows
 
 
 def _check(checks: Sequence[Check], books: Books, report: Report) -> None:
-    """Compare the balances that a batch states with those of the ledger."""
+    """Compare the balances that a step states with those of the ledger."""
     if not checks:
         return
     balances = books.balances([check.account for check in checks])
     report.checked += len(checks)
     for check in checks:
-        if difference := _difference(check, balances.get(check.account), "after its batch"):
+        if difference := _difference(check, balances.get(check.account), "after its step"):
             report.mismatched += 1
             _tell(difference, report)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fivenines.drill.checker import judge
 from fivenines.drill.stated import stated_by
-from fivenines.importers import Batch, Facts, Import, find
+from fivenines.importers import Facts, Import, Step, find
 from tests.unit.drill.books import sound_world
 
 ROWS = """\
@@ -29,9 +29,9 @@ class Mistaken:
     def __getattr__(self, name: str) -> object:
         return getattr(self._source, name)
 
-    def batches(self, facts: Facts) -> Iterator[Batch]:
-        for batch in self._source.batches(facts):
-            yield replace(batch, checks=[replace(check, balance=check.balance + 1) for check in batch.checks])
+    def steps(self, facts: Facts) -> Iterator[Step]:
+        for step in self._source.steps(facts):
+            yield replace(step, checks=[replace(check, balance=check.balance + 1) for check in step.checks])
 
 
 @pytest.fixture

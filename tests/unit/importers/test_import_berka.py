@@ -231,14 +231,14 @@ def test_each_kind_of_row_goes_against_its_own_account(tmp_path: Path) -> None:
 
 def test_a_transaction_carries_what_the_row_says(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", "695247;2378;930105;VYDAJ;PREVOD NA UCET;33.20;-33.20;SIPO;YZ;87144583")
-    (batch,) = importer.open(tmp_path / "t.csv").batches(Facts(base_time_ms=NOW_MS, notes={}))
-    (transaction,) = batch.transactions
+    (step,) = importer.open(tmp_path / "t.csv").steps(Facts(base_time_ms=NOW_MS, notes={}))
+    (transaction,) = step.transactions
     (posting,) = transaction.postings
     assert (posting.source, posting.destination, posting.amount) == ("berka:account:2378", "berka:bank:YZ", 33_20)
     assert transaction.effective_date == datetime.date(1993, 1, 5)
     assert transaction.reference == "695247"
     assert transaction.metadata == {"k_symbol": "SIPO", "counterparty_account": "87144583"}
-    (check,) = batch.checks
+    (check,) = step.checks
     assert (check.account, check.balance, check.verdict) == ("berka:account:2378", -33_20, Verdict.exact)
 
 
@@ -249,7 +249,7 @@ def test_ids_do_not_depend_on_which_other_rows_are_in_the_files(bank: Path, tmp_
     facts = Facts(base_time_ms=NOW_MS, notes={})
 
     def ids(path: Path) -> dict[str | None, str | None]:
-        return {t.reference: t.id for batch in importer.open(path).batches(facts) for t in batch.transactions}
+        return {t.reference: t.id for step in importer.open(path).steps(facts) for t in step.transactions}
 
     everything, some = ids(bank), ids(tmp_path)
     assert some == {reference: id for reference, id in everything.items() if reference in some}

@@ -5,13 +5,13 @@ import pytest
 
 from fivenines.api import ItemResult, NewAccount, NewTransaction, Posting
 from fivenines.importers import (
-    Batch,
     BooksDifferError,
     Check,
     Facts,
     Importer,
     ImportingError,
     Progress,
+    Step,
     Verdict,
     find,
     names,
@@ -24,7 +24,7 @@ NOW_MS = 1_764_000_000_000
 
 
 class Small:
-    """Two batches that move 5 and then 3 from a to b."""
+    """Two steps that move 5 and then 3 from a to b."""
 
     books = "small"
     rows = 2
@@ -49,7 +49,7 @@ class Small:
     def decide(self, balances: Mapping[str, int]) -> Mapping[str, Any]:
         return {"seen": dict(balances)}
 
-    def batches(self, facts: Facts) -> Iterator[Batch]:
+    def steps(self, facts: Facts) -> Iterator[Step]:
         total = 0
         for number, amount in enumerate((5, 3)):
             total += amount
@@ -58,7 +58,7 @@ class Small:
             verdict = Verdict.contradictory if number else Verdict.rounded
             story = ("it is odd", "row 2") if number else ()
             check = Check("b", total, verdict=verdict, label=f"b after {number}", story=story)
-            yield Batch([transaction], rows=1, checks=[check], label=str(number))
+            yield Step([transaction], rows=1, checks=[check], label=str(number))
 
 
 class Thief(LedgerBooks):
@@ -87,7 +87,7 @@ def test_a_run_counts_verdicts_and_tells_contradictions() -> None:
 def test_a_ledger_whose_balances_are_wrong_is_found_out() -> None:
     report = run_import("small", Small(), Thief(now_ms=NOW_MS), now_ms=NOW_MS)
     assert (report.checked, report.mismatched, report.is_good) == (2, 3, False)
-    assert report.mismatches[0] == "b after 0, b after its batch: must be 5, the ledger has 6"
+    assert report.mismatches[0] == "b after 0, b after its step: must be 5, the ledger has 6"
     assert report.mismatches[-1] == "b after 1, b at the end: must be 8, the ledger has 10"
 
 

@@ -34,7 +34,7 @@ from fivenines.importers.iso20022.messages import (
     total_by_currency,
 )
 from fivenines.importers.money import CURRENCY_SCALES
-from fivenines.importers.port import Batch, BooksDifferError, Check, Facts
+from fivenines.importers.port import BooksDifferError, Check, Facts, Step
 
 __all__ = ["Iso20022Import", "Iso20022Importer", "importer"]
 
@@ -109,8 +109,8 @@ class Iso20022Import:
                 )
         return {"opened": f"{opened:x}", "content": self._content()}
 
-    def batches(self, facts: Facts) -> Iterator[Batch]:
-        """A batch for each payment information, statement or notification."""
+    def steps(self, facts: Facts) -> Iterator[Step]:
+        """A step for each payment information, statement or notification."""
         if facts.notes.get("content") != self._content():
             raise BooksDifferError(
                 f"{self._message.type} {self._message.id} of {self._message.created} was imported before, "
@@ -134,7 +134,7 @@ class Iso20022Import:
             if group.closing is not None:
                 account = _account(group.account, group.closing)
                 checks.append(Check(account, group.closing.amount, label=f"statement {group.id} of {account}"))
-            yield Batch(transactions=transactions, rows=len(group.movements), checks=checks, label=group.id)
+            yield Step(transactions=transactions, rows=len(group.movements), checks=checks, label=group.id)
 
     def _opening(self, opening: Money, account: str, sequence: int, base_time_ms: int) -> NewTransaction:
         return NewTransaction(

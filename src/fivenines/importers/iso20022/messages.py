@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fivenines.importers.iso20022.xml import Node, read_document
+from fivenines.importers.iso20022.xml import Element, read_document
 from fivenines.importers.money import CURRENCY_SCALES, minor_units, show_minor
 
 __all__ = ["Detail", "Group", "Message", "Money", "Movement", "read_message"]
@@ -101,7 +101,7 @@ def read_message(path: Path) -> Message:
     return Message(type_, version, header.need("MsgId").text, header.need("CreDtTm").text, groups)
 
 
-def _payments(body: Node, header: Node) -> tuple[Group, ...]:
+def _payments(body: Element, header: Element) -> tuple[Group, ...]:
     """The payment informations of a pain.001."""
     groups: list[Group] = []
     total_count = total_sum = 0
@@ -140,7 +140,7 @@ def _payments(body: Node, header: Node) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _reports(body: Node, type_: str) -> tuple[Group, ...]:
+def _reports(body: Element, type_: str) -> tuple[Group, ...]:
     """The statements of a camt.053, or the notifications of a camt.054."""
     groups: list[Group] = []
     closings: dict[tuple[str, str], Money] = {}
@@ -156,7 +156,7 @@ def _reports(body: Node, type_: str) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _report(report: Node, *, has_balances: bool) -> Group:
+def _report(report: Element, *, has_balances: bool) -> Group:
     account = _account(report.need("Acct"))
     if not account:
         raise report.refused("Acct/Id", "the account is not named")
@@ -190,7 +190,7 @@ def _report(report: Node, *, has_balances: bool) -> Group:
     return Group(report.value("Id"), account, tuple(movements), opening, closing, left_out)
 
 
-def _balances(report: Node) -> tuple[Money, Money]:
+def _balances(report: Element) -> tuple[Money, Money]:
     """The opening and closing balance, booked where they are given, else available."""
     by_code: dict[str, Money] = {}
     for balance in report.all("Bal"):
@@ -207,7 +207,7 @@ def _balances(report: Node) -> tuple[Money, Money]:
     raise report.refused("Bal", f"no pair of opening and closing balance to check the entries against; found {found}")
 
 
-def _entry(entry: Node, money: Money, account: str, *, is_credit: bool) -> Movement:
+def _entry(entry: Element, money: Money, account: str, *, is_credit: bool) -> Movement:
     """An entry, by its details where they name amounts that make up the entry, else as a lump sum."""
     parts = [part for details in entry.all("NtryDtls") for part in details.all("TxDtls")]
     details = [
@@ -238,7 +238,7 @@ def _entry(entry: Node, money: Money, account: str, *, is_credit: bool) -> Movem
     )
 
 
-def _detail_amount(part: Node, currency: str) -> int:
+def _detail_amount(part: Element, currency: str) -> int:
     """The amount of a detail in the account's currency, or 0 where it gives none."""
     for path in ("Amt", "AmtDtls/TxAmt/Amt"):
         amount = part.first(path)
@@ -247,74 +247,74 @@ def _detail_amount(part: Node, currency: str) -> int:
     return 0
 
 
-def _counterparty(part: Node, *, is_credit: bool) -> str:
+def _counterparty(part: Element, *, is_credit: bool) -> str:
     return _account(part.first("RltdPties/DbtrAcct" if is_credit else "RltdPties/CdtrAcct"))
 
 
-def _account(node: Node | None) -> str:
+def _account(element: Element | None) -> str:
     """`iban:...` or `acct:...` from the Id of an account, or an empty string."""
-    if node is None:
+    if element is None:
         return ""
-    if iban := "".join(node.value("Id/IBAN").split()).upper():
+    if iban := "".join(element.value("Id/IBAN").split()).upper():
         if not (iban.isascii() and iban.isalnum() and len(iban) <= 34):
-            raise node.refused("Id/IBAN", f"{iban[:40]!r} is not an IBAN")
+            raise element.refused("Id/IBAN", f"{iban[:40]!r} is not an IBAN")
         return f"iban:{iban}"
-    other = node.value("Id/Othr/Id") or node.value("Id/BBAN") or node.value("Id/PrtryAcct/Id")
+    other = element.value("Id/Othr/Id") or element.value("Id/BBAN") or element.value("Id/PrtryAcct/Id")
     return f"acct:{other}" if other else ""
 
 
-def _money(node: Node) -> Money:
-    currency = node.attribute("Ccy")
+def _money(element: Element) -> Money:
+    currency = element.attribute("Ccy")
     if currency not in CURRENCY_SCALES:
-        raise node.refused("Ccy", f"{currency[:12]!r} is not a currency of ISO 4217")
+        raise element.refused("Ccy", f"{currency[:12]!r} is not a currency of ISO 4217")
     try:
-        amount = minor_units(node.text, CURRENCY_SCALES[currency])
+        amount = minor_units(element.text, CURRENCY_SCALES[currency])
     except ValueError as error:
-        raise node.refused("", f"{error}, {currency}") from error
+        raise element.refused("", f"{error}, {currency}") from error
     if amount < 0:
-        raise node.refused("", f"{node.text} is negative")
+        raise element.refused("", f"{element.text} is negative")
     if amount > AMOUNT_MAX:
-        raise node.refused("", f"{node.text} has more than the 18 digits that ISO 20022 allows")
+        raise element.refused("", f"{element.text} has more than the 18 digits that ISO 20022 allows")
     return Money(amount, currency)
 
 
-def _is_credit(node: Node) -> bool:
-    indicator = node.need("CdtDbtInd")
+def _is_credit(element: Element) -> bool:
+    indicator = element.need("CdtDbtInd")
     if indicator.text not in ("CRDT", "DBIT"):
         raise indicator.refused("", f"{indicator.text[:12]!r} is neither CRDT nor DBIT")
     return indicator.text == "CRDT"
 
 
-def _remittance(node: Node) -> str:
-    info = node.first("RmtInf")
+def _remittance(element: Element) -> str:
+    info = element.first("RmtInf")
     if info is None:
         return ""
     return " ".join(text.text for text in info.all("Ustrd")) or info.value("Strd/CdtrRefInf/Ref")
 
 
-def _check_count(node: Node, path: str, found: int) -> None:
-    declared = node.first(path)
+def _check_count(element: Element, path: str, found: int) -> None:
+    declared = element.first(path)
     if declared is None:
         return
     if not (declared.text.isascii() and declared.text.isdigit() and len(declared.text) <= 15):
-        raise node.refused(path, f"{declared.text[:40]!r} is not a count")
+        raise element.refused(path, f"{declared.text[:40]!r} is not a count")
     if int(declared.text) != found:
-        raise node.refused(path, f"declared are {int(declared.text)} transactions, found {found}")
+        raise element.refused(path, f"declared are {int(declared.text)} transactions, found {found}")
 
 
-def _check_sum(node: Node, path: str, found: int, scale: int = SUM_SCALE) -> None:
-    declared = node.first(path)
+def _check_sum(element: Element, path: str, found: int, scale: int = SUM_SCALE) -> None:
+    declared = element.first(path)
     if declared is None:
         return
     try:
         value = minor_units(declared.text, scale)
     except ValueError as error:
-        raise node.refused(path, str(error)) from error
+        raise element.refused(path, str(error)) from error
     if value != found:
-        raise node.refused(path, f"declared is a sum of {declared.text}, found {_short(found, scale)}")
+        raise element.refused(path, f"declared is a sum of {declared.text}, found {_short(found, scale)}")
 
 
-def _check_summary(summary: Node, count: dict[bool, int], total: dict[bool, int], currency: str) -> None:
+def _check_summary(summary: Element, count: dict[bool, int], total: dict[bool, int], currency: str) -> None:
     """Check what TxsSummry declares: all entries, the credits, the debits, and the net of them."""
     scale = CURRENCY_SCALES.get(currency, 2)
     _check_count(summary, "TtlNtries/NbOfNtries", sum(count.values()))
@@ -330,7 +330,7 @@ def _check_summary(summary: Node, count: dict[bool, int], total: dict[bool, int]
         _check_sum(summary, amount, -net if _any_debit(summary, direction) else net, scale)
 
 
-def _any_debit(summary: Node, path: str) -> bool:
+def _any_debit(summary: Element, path: str) -> bool:
     return summary.value(path) == "DBIT"
 
 

@@ -8,14 +8,15 @@ import datetime
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder
+from xml.etree.ElementTree import Element as ParsedElement
+from xml.etree.ElementTree import ParseError, TreeBuilder
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from fivenines.importers.port import ImportRefusedError
 
-__all__ = ["BYTES_MAX", "DEPTH_MAX", "ELEMENTS_MAX", "TAG_BYTES_MAX", "Node", "read_document"]
+__all__ = ["BYTES_MAX", "DEPTH_MAX", "ELEMENTS_MAX", "TAG_BYTES_MAX", "Element", "read_document"]
 
 BYTES_MAX = 64 * 1024 * 1024
 DEPTH_MAX = 64
@@ -45,7 +46,7 @@ class _BoundedBuilder(TreeBuilder):
         self._depth = 0
         self._elements = 0
 
-    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+    def start(self, tag: str, attrs: dict[str, str], /) -> ParsedElement:
         self._depth += 1
         self._elements += 1
         if self._depth > DEPTH_MAX:
@@ -54,17 +55,17 @@ class _BoundedBuilder(TreeBuilder):
             raise _TooMuchError(f"there are more than {ELEMENTS_MAX} elements")
         return super().start(tag, attrs)
 
-    def end(self, tag: str, /) -> Element:
+    def end(self, tag: str, /) -> ParsedElement:
         self._depth -= 1
         return super().end(tag)
 
 
-class Node:
+class Element:
     """An element that knows its path and its file, so that it can be refused by name."""
 
     __slots__ = ("_element", "_file", "_namespace", "path")
 
-    def __init__(self, element: Element, path: str, namespace: str, file: Path) -> None:
+    def __init__(self, element: ParsedElement, path: str, namespace: str, file: Path) -> None:
         self._element = element
         self._namespace = namespace
         self._file = file
@@ -79,17 +80,17 @@ class Node:
         """An attribute, or an empty string."""
         return (self._element.get(name) or "").strip()
 
-    def all(self, tag: str) -> Iterator["Node"]:
+    def all(self, tag: str) -> Iterator["Element"]:
         """The children of a name, in order."""
         for number, child in enumerate(self._element.findall(f"{self._namespace}{tag}"), 1):
-            yield Node(child, f"{self.path}/{tag}[{number}]", self._namespace, self._file)
+            yield Element(child, f"{self.path}/{tag}[{number}]", self._namespace, self._file)
 
-    def first(self, path: str) -> "Node | None":
+    def first(self, path: str) -> "Element | None":
         """The first element at a path such as `GrpHdr/MsgId`."""
         found = self._element.find("/".join(f"{self._namespace}{tag}" for tag in path.split("/")))
-        return None if found is None else Node(found, f"{self.path}/{path}", self._namespace, self._file)
+        return None if found is None else Element(found, f"{self.path}/{path}", self._namespace, self._file)
 
-    def need(self, path: str) -> "Node":
+    def need(self, path: str) -> "Element":
         """The first element at a path, which must be there."""
         found = self.first(path)
         if found is None:
@@ -101,13 +102,13 @@ class Node:
         found = self.first(path)
         return "" if found is None else found.text
 
-    def only_child(self) -> "Node":
+    def only_child(self) -> "Element":
         """The element's only child."""
         children = list(self._element)
         if len(children) != 1 or not children[0].tag.startswith(self._namespace):
             raise self.refused("", "it must hold one message of its own namespace")
         tag = children[0].tag.removeprefix(self._namespace)
-        return Node(children[0], f"{self.path}/{tag}", self._namespace, self._file)
+        return Element(children[0], f"{self.path}/{tag}", self._namespace, self._file)
 
     def date(self, *paths: str) -> datetime.date | None:
         """The first date at one of the paths, itself or as Dt or DtTm; a time keeps its own calendar day."""
@@ -126,7 +127,7 @@ class Node:
         return ImportRefusedError(self._file, where=self.path, field=field, reason=reason)
 
 
-def read_document(path: Path) -> tuple[Node, str, int]:
+def read_document(path: Path) -> tuple[Element, str, int]:
     """Read a file; give its Document, the type of its message such as `pain.001`, and the version.
 
     Raises:
@@ -143,10 +144,10 @@ def read_document(path: Path) -> tuple[Node, str, int]:
         found = f"the namespace {namespace[1:120]!r} names no message" if brace else "it has no namespace"
         reason = f"{found}, so neither its type nor its version are known"
         raise ImportRefusedError(path, where="/Document", reason=reason)
-    return Node(documents[0], "/Document", namespace + brace, path), match["type"], int(match["version"])
+    return Element(documents[0], "/Document", namespace + brace, path), match["type"], int(match["version"])
 
 
-def _documents(element: Element) -> Iterator[Element]:
+def _documents(element: ParsedElement) -> Iterator[ParsedElement]:
     """The Documents that are in no other: supplementary data may hold whole messages, which are not ours to read."""
     if _plain(element.tag) == "Document":
         yield element
@@ -155,7 +156,7 @@ def _documents(element: Element) -> Iterator[Element]:
             yield from _documents(child)
 
 
-def _parse(path: Path) -> Element:
+def _parse(path: Path) -> ParsedElement:
     builder = _BoundedBuilder()
     parser = DefusedXMLParser(target=builder, forbid_dtd=True, forbid_entities=True, forbid_external=True)
     size = 0
@@ -169,7 +170,7 @@ def _parse(path: Path) -> Element:
                     raise ImportRefusedError(path, where=f"byte {size}", reason=reason)
         if size > BYTES_MAX:
             raise ImportRefusedError(path, where=f"byte {size}", reason=f"it is larger than {BYTES_MAX} bytes")
-        root: Element = parser.close()
+        root: ParsedElement = parser.close()
     except DefusedXmlException as error:
         reason = "it has a document type definition or entities, which no ISO 20022 message needs"
         raise ImportRefusedError(path, where=f"byte {size}", reason=reason) from error
