@@ -53,6 +53,7 @@ def test_a_copy_taken_while_a_node_writes_and_trims_as_fast_as_it_can_always_sta
     async def main() -> None:
         async with opened(tmp_path / "data", TRIMS_AT_ONCE, segment_bytes=2_000) as node:
             await books(node)
+            assert await node.snapshot()
             busy = asyncio.create_task(write_and_trim(node))
             for number in range(3):
                 position = node.replica.position
