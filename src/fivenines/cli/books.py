@@ -228,6 +228,7 @@ def _show(path: Path, report: "importers.Report") -> None:
         (report.contradictory, "account-days contradictory in the source"),
         (report.checked + report.compared_last, "balances compared with the ledger's"),
         (report.mismatched, "[red]not equal[/]" if report.mismatched else "not equal"),
+        *([(report.moved_meanwhile, "moved on by another import at the same time")] if report.moved_meanwhile else []),
         *([(report.moved_since, "accounts moved since by something else")] if report.moved_since else []),
     ]
     for count, what in rows:

@@ -17,6 +17,11 @@ there.
 
 **Moved since.** A run that had nothing new to do may find balances at the end that are not what these books came to:
 later books, or somebody, moved the accounts since. That is told, and is no mismatch.
+
+**Two at once.** Where another run of the same import is ahead of this one, the balances after a step are those after a
+later one. So a difference after a step is kept in mind until the end. It is no mismatch if the account is right then,
+*and* it was seen that the next rows had been decided by somebody else: without that a ledger that states a wrong
+balance for a while would go unnoticed.
 """
 
 import time
@@ -76,6 +81,8 @@ class Report:
     """Accounts that were compared at the end."""
     moved_since: int = 0
     """Accounts that were not as these books left them, at the end of a run that had nothing new to do."""
+    moved_meanwhile: int = 0
+    """Balances that another run of the same import, at work at the same time, had moved on; right at the end."""
     expired: bool = False
     """The books are past the ledger's retention window: nothing was changed from there on."""
     contradictions: list[tuple[str, ...]] = field(default_factory=list)
@@ -123,19 +130,30 @@ def run_import(
     facts, is_checking = _facts(report.anchor, source, books, now_ms)
     _open_accounts(source, books, progress)
     last: dict[str, Check] = {}
+    doubts = _Doubts()
     for step in source.steps(facts):
         if not report.expired:
-            _carry_out(step, books, report, before)
+            now = books.position() if doubts.differences else before
+            doubts.is_other_run_seen |= _carry_out(step, books, report, before, now)
             is_checking |= report.new > 0
             if is_checking:
-                _check(step.checks, books, report)
+                _check(step.checks, books, report, doubts)
             progress(Progress("transactions", report.rows, source.rows, step.label))
         for check in step.checks:
             _count(check, report)
             last[check.account] = check
-    _compare_last(last, books, report, progress)
+    _compare_last(last, books, report, doubts, progress)
     report.seconds = round(time.monotonic() - started, 3)
     return report
+
+
+@dataclass(slots=True)
+class _Doubts:
+    """Differences after a step, of which only the end tells what they are."""
+
+    differences: list[tuple[str, str]] = field(default_factory=list)
+    """Account and sentence."""
+    is_other_run_seen: bool = False
 
 
 def _facts(anchor: str, source: Import, books: Books, now_ms: int) -> tuple[Facts, bool]:
@@ -175,24 +193,31 @@ def _accept_existing(account: NewAccount, books: Books) -> None:
         raise BooksDifferError(f"account {account.id} must be kept in {account.asset}, but is kept in {kept_in}")
 
 
-def _carry_out(step: Step, books: Books, report: Report, before: int) -> None:
-    """Post a step, or find that the ledger no longer knows ids as old as these."""
+def _carry_out(step: Step, books: Books, report: Report, before: int, now: int) -> bool:
+    """Post a step, or find that the ledger no longer knows ids as old as these.
+
+    Returns whether somebody else decided some of it after the position `before`, where this run began, and up to `now`,
+    where the ledger stood just before the step.
+    """
+    is_other_run_seen = False
     for transactions in _chunks(iter(step.transactions)):
         for transaction, result in zip(transactions, books.post(transactions), strict=True):
             if result.outcome == Outcome.id_expired.name:
                 report.expired = True
-                return
+                return is_other_run_seen
             if result.outcome != Outcome.posted.name:
                 told = f"{transaction.reference} ({transaction.id}) of {step.label}"
                 raise BooksDifferError(f"the ledger refused transaction {told}: {result.outcome}")
-            if _was_known(result, before):
+            is_other_run_seen |= result.position is not None and before < result.position <= now
+            if _was_known(result, now):
                 report.repeated += 1
             else:
                 report.new += 1
     report.rows += step.rows
+    return is_other_run_seen
 
 
-def _check(checks: Sequence[Check], books: Books, report: Report) -> None:
+def _check(checks: Sequence[Check], books: Books, report: Report, doubts: _Doubts) -> None:
     """Compare the balances that a step states with those of the ledger."""
     if not checks:
         return
@@ -200,8 +225,7 @@ def _check(checks: Sequence[Check], books: Books, report: Report) -> None:
     report.checked += len(checks)
     for check in checks:
         if difference := _difference(check, balances.get(check.account), "after its step"):
-            report.mismatched += 1
-            _tell(difference, report)
+            doubts.differences.append((check.account, difference))
 
 
 def _was_known(result: ItemResult, before: int) -> bool:
@@ -232,16 +256,27 @@ def _tell(difference: str, report: Report) -> None:
         report.mismatches.append(difference)
 
 
-def _compare_last(last: dict[str, Check], books: Books, report: Report, progress: Callable[[Progress], None]) -> None:
+def _compare_last(
+    last: dict[str, Check], books: Books, report: Report, doubts: _Doubts, progress: Callable[[Progress], None]
+) -> None:
+    wrong: dict[str, str] = {}
     for checks in _chunks(iter(last.values())):
         balances = books.balances([check.account for check in checks])
         for check in checks:
             if difference := _difference(check, balances.get(check.account), "at the end"):
-                report.mismatched += report.new > 0
-                report.moved_since += report.new == 0
-                _tell(difference, report)
+                wrong[check.account] = difference
         report.compared_last += len(checks)
         progress(Progress("checking", report.compared_last, len(last)))
+    for account, difference in doubts.differences:
+        if doubts.is_other_run_seen and account not in wrong:
+            report.moved_meanwhile += 1
+        else:
+            report.mismatched += 1
+            _tell(difference, report)
+    for difference in wrong.values():
+        report.mismatched += report.new > 0
+        report.moved_since += report.new == 0
+        _tell(difference, report)
 
 
 def _chunks(items: Iterator[_T]) -> Iterator[Sequence[_T]]:

@@ -112,6 +112,43 @@ def test_what_moved_the_accounts_since_is_told_and_is_no_mismatch() -> None:
     assert (report.mismatched, report.moved_since, report.is_good) == (0, 1, True)
 
 
+class Overtaken(LedgerBooks):
+    """A ledger in which another run of the same import does everything between two calls of this one."""
+
+    is_first = True
+
+    def post(self, transactions: Sequence[NewTransaction]) -> list[ItemResult]:
+        results = super().post(transactions)
+        if self.is_first:
+            self.is_first = False
+            other = run_import("small", Small(), self, now_ms=NOW_MS + 1)
+            assert (other.is_good, other.new) == (True, 1)
+        return results
+
+
+def test_two_imports_of_the_same_books_at_once_are_both_right() -> None:
+    report = run_import("small", Small(), Overtaken(now_ms=NOW_MS), now_ms=NOW_MS)
+    assert (report.mismatched, report.moved_meanwhile, report.is_good) == (0, 1, True)
+    assert (report.new, report.repeated) == (1, 1)
+    assert report.mismatches == []
+
+
+def test_what_is_wrong_at_the_end_was_wrong_whoever_else_was_at_work() -> None:
+    class Twice(Overtaken):
+        def balances(self, accounts: Sequence[str]) -> Mapping[str, int]:
+            return {id: balance + 1 for id, balance in super().balances(accounts).items()}
+
+        def post(self, transactions: Sequence[NewTransaction]) -> list[ItemResult]:
+            results = LedgerBooks.post(self, transactions)
+            if self.is_first:
+                self.is_first = False
+                assert not run_import("small", Small(), self, now_ms=NOW_MS + 1).is_good
+            return results
+
+    report = run_import("small", Small(), Twice(now_ms=NOW_MS), now_ms=NOW_MS)
+    assert (report.mismatched, report.moved_meanwhile) == (3, 0)
+
+
 def test_progress_goes_through_the_phases_to_the_end() -> None:
     told: list[Progress] = []
     run_import("small", Small(), LedgerBooks(now_ms=NOW_MS), now_ms=NOW_MS, progress=told.append)
