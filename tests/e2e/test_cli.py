@@ -1,7 +1,9 @@
 """The command line as a user types it: each command in a process of its own, against a real server."""
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -258,6 +260,36 @@ def test_names_are_printed_as_they_are_and_no_part_of_them_becomes_a_picture_or_
     assert "[red]:key:, path" in run("import", "berka", tmp_path / "[red]:key:", status=1).stderr
     shutil.copytree(tmp_path / "data", folder / "data")
     assert str(folder) in run("snapshot", "--data", folder / "data").stdout
+
+
+def test_a_long_journal_is_shown_with_a_bar_on_the_terminal_and_frames_in_the_file(tmp_path: Path) -> None:
+    with run_server(tmp_path / "data") as served:
+        account = served.account()
+        for number in range(1_100):
+            assert served.patch(f"/v1/accounts/{account}", {"metadata": {"n": number}}).status_code == 200
+        assert served.server.stop() == 0
+    ours, terminal = pty.openpty()
+    told = b""
+    with (
+        (tmp_path / "frames").open("w") as frames,
+        subprocess.Popen(
+            [sys.executable, "-m", "fivenines", "journal", "show", "--data", tmp_path / "data", "--json"],
+            stdout=frames,
+            stderr=terminal,
+            env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
+        ) as showing,
+    ):
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # how a terminal says that its other side is closed
+            while part := os.read(ours, 65536):
+                told += part
+    os.close(ours)
+    assert showing.returncode == 0
+    assert b"1000/" in told
+    assert b"/s" in told
+    shown = (tmp_path / "frames").read_text().splitlines()
+    assert len(shown) >= 1_100
+    assert json.loads(shown[-1])["position"] == len(shown)
 
 
 def test_what_is_wrong_is_one_line_and_a_hint(tmp_path: Path, bank: Path) -> None:

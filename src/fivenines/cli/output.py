@@ -99,6 +99,7 @@ def bar(label: str, *, quiet: bool) -> Iterator[Callable[[str, int, int | None],
         TimeRemainingColumn(),
         console=errors,
         transient=True,
+        redirect_stdout=False,  # results go where they were sent, not to the terminal beside the bar
         disable=quiet or not errors.is_terminal,
     )
     task = shown.add_task(label, total=None, rate="")
