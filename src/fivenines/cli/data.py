@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +70,8 @@ def verify(data: DATA = "data", json: JSON = False) -> None:
     with telling_errors():
         directory = _journal_directory(data)
         began = time.perf_counter()
-        verdict = verify_journal(directory)
+        with bar("bytes", quiet=json) as advance:
+            verdict = verify_journal(directory, on_progress=partial(advance, "bytes"))
     seconds = time.perf_counter() - began
     if json:
         print_json(

@@ -5,7 +5,7 @@ the same. Both are reported as `tail`, and neither is damage.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,6 +20,9 @@ from fivenines.journal.segments import (
 )
 
 __all__ = ["Damage", "Torn", "Verdict", "show", "verify"]
+
+_TOLD_EVERY = 10_000
+"""Frames between two steps of progress."""
 
 
 class Damage(Struct, frozen=True):
@@ -55,12 +58,15 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return self.damage is None
 
 
-def verify(directory: Path) -> Verdict:
-    """Check every byte of the journal in `directory`. Raises OSError when the folder cannot be read."""
+def verify(directory: Path, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> Verdict:
+    """Check every byte of the journal in `directory`. Raises OSError when the folder cannot be read.
+
+    `on_progress` is told now and then how many bytes were checked, and of how many.
+    """
     while True:
         segments = list_segments(directory)
         try:
-            return _judge(segments)
+            return _judge(segments, on_progress)
         except FileNotFoundError:
             if list_segments(directory)[:1] == segments[:1]:
                 raise
@@ -91,7 +97,8 @@ def _between(segments: list[tuple[Position, Path]], start: Position, end: Positi
             yield frame
 
 
-def _judge(segments: list[tuple[Position, Path]]) -> Verdict:
+def _judge(segments: list[tuple[Position, Path]], on_progress: Callable[[int, int], None]) -> Verdict:
+    total_bytes = sum(path.stat().st_size for _, path in segments)
     frames = sound_bytes = end = 0
     first, last, digest = 1, 0, DIGEST_NONE
     tail: Torn | None = None
@@ -110,6 +117,8 @@ def _judge(segments: list[tuple[Position, Path]]) -> Verdict:
                 end, frame = item
                 last, digest = frame.position, frame.digest
                 frames += 1
+                if frames % _TOLD_EVERY == 0:
+                    on_progress(sound_bytes + end, max(total_bytes, sound_bytes + end))
     except JournalDamagedError as error:
         damage = Damage(error.file, error.offset, error.position, error.reason)
     return Verdict(
