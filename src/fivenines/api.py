@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
     "ACCOUNT_ID_PATTERN",
-    "AMOUNT_MAX",
     "METADATA_BYTES_MAX",
     "POSTINGS_MAX",
     "TRANSACTION_ID_PATTERN",
@@ -38,7 +37,6 @@ __all__ = [
     "TransactionId",
 ]
 
-AMOUNT_MAX = 2**127 - 1
 POSTINGS_MAX = 1_000
 METADATA_BYTES_MAX = 4_096
 # The end is \Z, not $, which Python lets match before a line break too; the OpenAPI document says $.

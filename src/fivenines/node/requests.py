@@ -16,7 +16,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fivenines.api import (
     ACCOUNT_ID_PATTERN,
-    AMOUNT_MAX,
     METADATA_BYTES_MAX,
     POSTINGS_MAX,
     AccountChange,
@@ -27,6 +26,7 @@ from fivenines.api import (
 )
 from fivenines.ids import new_ids16
 from fivenines.ledger import (
+    AMOUNT_MAX,
     POST_ONE_AMOUNT_MAX,
     ChangeAccount,
     Command,
