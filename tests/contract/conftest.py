@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fivenines.drill.members import Cluster, make_cluster, running
 from fivenines.journal import FileJournal, FileJournalSettings, Journal
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, found
-from tests.integration.etcd.members import Cluster, fresh_settings, make_cluster, need_etcd, running
+from tests.integration.etcd.clusters import fresh_settings, need_etcd
 
 PAYLOAD_BYTES_MAX = 200_000
 

@@ -1,5 +1,6 @@
 """Drills: the real thing, real load, real faults, and a judge who trusts nobody.
 
+members.py     the members of an etcd as processes
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from fivenines.drill.members import Cluster, make_cluster, running
 from fivenines.journal.etcd import EtcdJournalSettings
-from tests.integration.etcd.members import Cluster, fresh_settings, make_cluster, need_etcd, running
+from tests.integration.etcd.clusters import fresh_settings, need_etcd
 
 
 class StartCluster(Protocol):

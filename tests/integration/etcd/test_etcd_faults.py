@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from fivenines.drill.members import Cluster, member_status
 from fivenines.journal import JournalFullError, MaybeDoneError, NotDoneError
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, JournalUnreachableError, found
+from tests.integration.etcd.clusters import fresh_settings
 from tests.integration.etcd.conftest import StartCluster
-from tests.integration.etcd.members import MIB, Cluster, fresh_settings, member_status
 from tests.integration.etcd.proxies import wires
 from tests.integration.etcd.writing import Writers, assert_all_agree, assert_sound, nearest_first, opened
+
+MIB = 1024 * 1024
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -14,6 +14,7 @@ import grpc
 import pytest
 from msgspec.structs import replace
 
+from fivenines.drill.members import Cluster, free_ports
 from fivenines.journal import JournalFailedError, NotDoneError, TrimmedError
 from fivenines.journal.etcd import (
     EtcdJournal,
@@ -28,8 +29,8 @@ from fivenines.journal.etcd import (
 )
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.reading import look_request, parse_look
+from tests.integration.etcd.clusters import fresh_settings
 from tests.integration.etcd.conftest import StartCluster
-from tests.integration.etcd.members import Cluster, free_ports, fresh_settings
 from tests.integration.etcd.writing import Writers, assert_all_agree, catch_up, nearest_first, opened
 
 

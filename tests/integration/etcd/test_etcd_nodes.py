@@ -10,8 +10,8 @@ from fivenines.ids import IdMaker
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, found
 from fivenines.ledger import Command, OpenAccount, Outcome, PostOne, RegisterAsset, digest
 from fivenines.node import Node, NodeSettings, open_node
+from tests.integration.etcd.clusters import fresh_settings
 from tests.integration.etcd.conftest import StartCluster
-from tests.integration.etcd.members import fresh_settings
 from tests.integration.etcd.writing import nearest_first
 
 REGIONS = 3

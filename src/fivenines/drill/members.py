@@ -1,4 +1,8 @@
-"""A small etcd for tests: members on free loopback ports, in folders of the test, ended by their process ids."""
+"""Members of an etcd as processes: on loopback addresses and free ports, in a folder, ended by their process ids.
+
+What drills, benchmarks and tests keep their journal in. Only what the system's package installs is run; a machine
+without it is told so (`EtcdMissingError`).
+"""
 
 import os
 import shutil
@@ -6,21 +10,35 @@ import signal
 import socket
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
-import pytest
 
-from fivenines.journal.etcd import EtcdJournalSettings
 from fivenines.journal.etcd import rpc_pb2 as rpc
+
+__all__ = [
+    "Cluster",
+    "EtcdMissingError",
+    "Member",
+    "etcd_program",
+    "free_ports",
+    "make_cluster",
+    "member_status",
+    "running",
+]
 
 START_S_MAX = 60.0
 MIB = 1024 * 1024
+
+
+class EtcdMissingError(Exception):
+    """No etcd is installed here."""
+
+    def __init__(self) -> None:
+        super().__init__("etcd is not installed: on Debian and Ubuntu it is in the package etcd-server")
 
 
 @dataclass
@@ -34,18 +52,23 @@ class Member:
     scheme: str = "http"
     options: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    host: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.client_port}"
+        """Where clients reach it: `host:port`."""
+        return f"{self.host}:{self.client_port}"
 
     def start(self) -> None:
         """Start the process; its data are those that it had before."""
-        assert self.process is None
+        assert self.process is None, f"{self.name} runs already"
+        program = etcd_program()
+        if not program:
+            raise EtcdMissingError
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [etcd_program(), *self.options],
+                [program, *self.options],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -53,6 +76,7 @@ class Member:
             )
 
     def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
         assert self.process is not None
         os.kill(self.process.pid, number)
 
@@ -78,13 +102,16 @@ class Cluster:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
+        """Where clients reach them."""
         return tuple(member.endpoint for member in self.members)
 
     def start(self) -> None:
+        """Start all of them."""
         for member in self.members:
             member.start()
 
     def kill(self) -> None:
+        """Kill all of them at once."""
         for member in self.members:
             member.kill()
 
@@ -114,17 +141,6 @@ class Cluster:
                 time.sleep(0.05)
 
 
-def need_etcd() -> None:
-    """Skip the test where etcd is not installed; scripts/setup.sh installs it where it can."""
-    if not etcd_program():
-        pytest.skip("etcd is not installed: Debian has it in the package etcd-server")
-
-
-def fresh_settings(cluster: Cluster, **options: Any) -> EtcdJournalSettings:
-    """Return settings of a journal that nobody else knows."""
-    return EtcdJournalSettings(endpoints=cluster.endpoints, prefix=f"/test/{uuid.uuid4().hex}/", **options)
-
-
 def etcd_program() -> str:
     """The path of etcd, or an empty string."""
     return shutil.which("etcd") or ""
@@ -145,12 +161,12 @@ def member_status(endpoint: str) -> rpc.StatusResponse | None:
         return status
 
 
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
+def free_ports(count: int, *, host: str = "127.0.0.1") -> list[int]:
+    """Find ports of a loopback address that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((host, 0))
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
@@ -161,28 +177,41 @@ def make_cluster(
     directory: Path,
     *,
     members: int = 3,
+    hosts: Sequence[str] = (),
     heartbeat_ms: int = 50,
     election_ms: int = 500,
     quota_bytes: int = 2048 * MIB,
     snapshot_count: int = 1_000,
     tls: Sequence[str] = (),
 ) -> Cluster:
-    """Describe a cluster whose data are below `directory`; nothing is started. `tls` are options for clients."""
-    ports = free_ports(2 * members)
+    """Describe a cluster whose data are below `directory`; nothing is started.
+
+    Args:
+        directory: where their data and logs go, a folder each.
+        members: how many.
+        hosts: the loopback address of each, 127.0.0.1 for all if left out.
+        heartbeat_ms: etcd's `--heartbeat-interval`.
+        election_ms: etcd's `--election-timeout`.
+        quota_bytes: etcd's `--quota-backend-bytes`.
+        snapshot_count: etcd's `--snapshot-count`; with large entries its default takes gigabytes of memory.
+        tls: options of etcd for clients over TLS; none for connections in the clear.
+    """
+    hosts = hosts or ("127.0.0.1",) * members
+    ports = [port for host in hosts for port in free_ports(2, host=host)]
     names = [f"m{number}" for number in range(members)]
     scheme = "https" if tls else "http"
-    peers = ",".join(f"{name}=http://127.0.0.1:{ports[2 * i + 1]}" for i, name in enumerate(names))
+    peers = ",".join(f"{name}=http://{hosts[i]}:{ports[2 * i + 1]}" for i, name in enumerate(names))
     found = []
     for number, name in enumerate(names):
         client, peer = ports[2 * number : 2 * number + 2]
-        folder = directory / name
+        folder, host = directory / name, hosts[number]
         options = [
             *("--name", name),
             *("--data-dir", str(folder / "data")),
-            *("--listen-client-urls", f"{scheme}://127.0.0.1:{client}"),
-            *("--advertise-client-urls", f"{scheme}://127.0.0.1:{client}"),
-            *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
-            *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
+            *("--listen-client-urls", f"{scheme}://{host}:{client}"),
+            *("--advertise-client-urls", f"{scheme}://{host}:{client}"),
+            *("--listen-peer-urls", f"http://{host}:{peer}"),
+            *("--initial-advertise-peer-urls", f"http://{host}:{peer}"),
             *("--initial-cluster", peers),
             *("--initial-cluster-state", "new"),
             *("--heartbeat-interval", str(heartbeat_ms)),
@@ -194,7 +223,7 @@ def make_cluster(
             *("--log-level", "warn"),
             *tls,
         ]
-        found.append(Member(name, folder, client, peer, scheme, options))
+        found.append(Member(name, folder, client, peer, scheme, options, host=host))
     return Cluster(found)
 
 
