@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-
-from fivenines.journal.etcd import rpc_pb2 as rpc
+from fivenines.journal.etcd.members import member_status
 
 __all__ = [
     "Cluster",
@@ -26,7 +24,6 @@ __all__ = [
     "etcd_program",
     "free_ports",
     "make_cluster",
-    "member_status",
     "running",
 ]
 
@@ -144,21 +141,6 @@ class Cluster:
 def etcd_program() -> str:
     """The path of etcd, or an empty string."""
     return shutil.which("etcd") or ""
-
-
-def member_status(endpoint: str) -> rpc.StatusResponse | None:
-    """Ask a member how it is; None when it does not answer."""
-    with grpc.insecure_channel(endpoint) as channel:
-        call = channel.unary_unary(
-            "/etcdserverpb.Maintenance/Status",
-            request_serializer=rpc.StatusRequest.SerializeToString,
-            response_deserializer=rpc.StatusResponse.FromString,
-        )
-        try:
-            status: rpc.StatusResponse = call(rpc.StatusRequest(), timeout=1.0)
-        except grpc.RpcError:
-            return None
-        return status
 
 
 def free_ports(count: int, *, host: str = "127.0.0.1") -> list[int]:

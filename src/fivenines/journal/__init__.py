@@ -17,7 +17,10 @@ from fivenines.journal.port import (
     JournalLockedError,
     MaybeDoneError,
     NotDoneError,
+    Notice,
+    Noticeboard,
     Position,
+    SharedJournal,
     TrimmedError,
 )
 from fivenines.journal.verify import Damage, Torn, Verdict, show, verify
@@ -37,7 +40,10 @@ __all__ = [
     "JournalLockedError",
     "MaybeDoneError",
     "NotDoneError",
+    "Notice",
+    "Noticeboard",
     "Position",
+    "SharedJournal",
     "Torn",
     "TrimmedError",
     "Verdict",

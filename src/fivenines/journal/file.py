@@ -169,6 +169,16 @@ class FileJournal(Journal):
         """Why the journal takes no more appends until it is opened anew, or None."""
         return self._writer.failed
 
+    @property
+    def cut_off(self) -> str | None:
+        """Never: a folder is there, or the journal has failed."""
+        return None
+
+    @property
+    def age_s(self) -> float:
+        """Nobody else writes to it, so we always know where it ends."""
+        return 0.0
+
     async def append(self, payload: bytes) -> Position:
         """Append one frame and return its position once it is durable."""
         if len(payload) > self._settings.payload_bytes_max:

@@ -19,7 +19,7 @@ A write that fails says whether it happened. These are all the errors that leave
      +-- TrimmedError             the frames asked for were trimmed away
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,10 @@ __all__ = [
     "JournalLockedError",
     "MaybeDoneError",
     "NotDoneError",
+    "Notice",
+    "Noticeboard",
     "Position",
+    "SharedJournal",
     "TrimmedError",
 ]
 
@@ -76,6 +79,14 @@ class Journal(Protocol):
     def failed(self) -> str | None:
         """Why the journal takes no more appends until it is opened anew, or None. Reading goes on."""
 
+    @property
+    def cut_off(self) -> str | None:
+        """Why the journal is out of reach, so that an append would surely not happen now, or None. It may pass."""
+
+    @property
+    def age_s(self) -> float:
+        """How old our knowledge of the journal's end is, in seconds: 0 for a journal that is our own."""
+
     async def append(self, payload: bytes) -> Position:
         """Append one frame and return its position once it is durable.
 
@@ -105,6 +116,43 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Finish the appends in flight, end the followers and let go of the journal. Closing twice is harmless."""
+
+
+class Notice(Struct, frozen=True):
+    """What a node lets the others know."""
+
+    content: bytes
+    heard_s: float
+    """When this process heard of it, in the event loop's time. A clock of one's own is the only one that can tell how
+    long another has been silent."""
+
+
+class Noticeboard(Protocol):
+    """Beside the frames, what the nodes of a shared journal let each other know: one notice each, the newest counts.
+
+    A notice is never waited for and may get lost with its writer: nothing that frames must be in order with goes here.
+    """
+
+    @property
+    def notices(self) -> Mapping[str, Notice]:
+        """The newest notice of each node that has ever posted one, by the node's name."""
+
+    async def post_notice(self, name: str, content: bytes) -> None:
+        """Replace the notice under a name. Raises `JournalError`; it may be there all the same."""
+
+
+class SharedJournal(Journal, Noticeboard, Protocol):
+    """A journal that many nodes follow and append to. It keeps a tail of frames; what is before it is trimmed away."""
+
+    @property
+    def tail_bytes(self) -> int:
+        """What the payloads of the frames from `first` to `last` amount to."""
+
+    def position_leaving(self, tail_bytes: int) -> Position:
+        """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
+
+        0 when nothing must go, or nothing can go yet.
+        """
 
 
 class JournalError(Exception):

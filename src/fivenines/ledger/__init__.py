@@ -30,13 +30,14 @@ from fivenines.ledger.commands import (
     Transaction,
 )
 from fivenines.ledger.decided import Decided
-from fivenines.ledger.image import ImageError, digest, image, restore
+from fivenines.ledger.image import IMAGE_VERSION, ImageError, digest, image, image_of_accounts, restore
 from fivenines.ledger.machine import Applied, RulesUnsupportedError, apply
 from fivenines.ledger.outcomes import Outcome
 from fivenines.ledger.state import RULES, Rules, State, id_time_ms
 
 __all__ = [
     "AMOUNT_MAX",
+    "IMAGE_VERSION",
     "POST_ONE_AMOUNT_MAX",
     "RULES",
     "SCHEMA",
@@ -71,5 +72,6 @@ __all__ = [
     "encode",
     "id_time_ms",
     "image",
+    "image_of_accounts",
     "restore",
 ]

@@ -11,7 +11,7 @@ order within a block of ids.
 
 import sys
 from array import array
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -25,7 +25,7 @@ from fivenines.ledger.decided import Block, DecidedIds
 from fivenines.ledger.outcomes import Outcome
 from fivenines.ledger.state import RULES, State
 
-__all__ = ["IMAGE_VERSION", "ImageError", "digest", "image", "restore"]
+__all__ = ["IMAGE_VERSION", "ImageError", "digest", "image", "image_of_accounts", "restore"]
 
 IMAGE_VERSION = 1
 
@@ -92,12 +92,7 @@ def image(state: State) -> Iterator[bytes]:
         ]
     )
     for accounts in _slices(state.accounts.values(), _ACCOUNTS_PER_CHUNK):
-        columns: list[list[Any]] = [[getattr(account, name) for account in accounts] for name in _ACCOUNT_COLUMNS]
-        columns.append([account.asset.code for account in accounts])
-        try:
-            yield _encode(columns)
-        except OverflowError:
-            yield _encode([list(map(_to_wire, column)) for column in columns])
+        yield image_of_accounts(accounts)
     for holds in _slices(state.holds.values(), _HOLDS_PER_CHUNK):
         yield _encode(
             [
@@ -114,6 +109,16 @@ def image(state: State) -> Iterator[bytes]:
         )
     for ids in (state.decided, state.ended_holds):
         yield from _image_of_ids(ids)
+
+
+def image_of_accounts(accounts: Sequence[Account]) -> bytes:
+    """Return the part of an image that says everything about some accounts."""
+    columns: list[list[Any]] = [[getattr(account, name) for account in accounts] for name in _ACCOUNT_COLUMNS]
+    columns.append([account.asset.code for account in accounts])
+    try:
+        return _encode(columns)
+    except OverflowError:
+        return _encode([list(map(_to_wire, column)) for column in columns])
 
 
 def digest(state: State) -> bytes:

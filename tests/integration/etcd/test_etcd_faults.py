@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from fivenines.drill.members import Cluster, member_status
+from fivenines.drill.members import Cluster
 from fivenines.journal import JournalFullError, MaybeDoneError, NotDoneError
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, JournalUnreachableError, found
+from fivenines.journal.etcd.members import member_status
 from tests.integration.etcd.clusters import fresh_settings
 from tests.integration.etcd.conftest import StartCluster
 from tests.integration.etcd.proxies import wires

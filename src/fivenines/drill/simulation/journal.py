@@ -90,6 +90,16 @@ class SharedJournal(Journal):
         """It never fails for good."""
         return None
 
+    @property
+    def cut_off(self) -> str | None:
+        """An append is always tried."""
+        return None
+
+    @property
+    def age_s(self) -> float:
+        """It always knows its end."""
+        return 0.0
+
     async def append(self, payload: bytes) -> int:
         """Send a frame to the log, if the weather lets it through."""
         if self._is_closed:

@@ -12,7 +12,7 @@ journal has *failed*, followers get a `TrimmedError`, and the node starts anew f
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -33,20 +33,21 @@ from fivenines.journal.etcd.errors import EtcdRefusedError, JournalUnreachableEr
 from fivenines.journal.etcd.lanes import Append, Lanes, epoch_is
 from fivenines.journal.etcd.layout import Keys, LayoutError, Place, pack_place, parse_number, parse_piece, parse_place
 from fivenines.journal.etcd.members import Members
-from fivenines.journal.etcd.reading import Found, Look, look, read_marks, read_to_the_end
+from fivenines.journal.etcd.reading import Found, Look, look, read_marks, read_notices, read_to_the_end
 from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.etcd.trimming import trim
 from fivenines.journal.port import (
     Frame,
     FrameTooLargeError,
-    Journal,
     JournalClosedError,
     JournalDamagedError,
     JournalError,
     JournalFailedError,
     JournalFullError,
     MaybeDoneError,
+    Notice,
     Position,
+    SharedJournal,
     TrimmedError,
 )
 
@@ -67,7 +68,7 @@ _OTHER_EPOCH = "the journal was begun anew in another epoch"
 _OTHER_ETCD = "a member belongs to another etcd than the journal was opened in"
 
 
-class EtcdJournal(Journal):
+class EtcdJournal(SharedJournal):
     """A journal in etcd. Made by `open`; see `Journal` for what it promises.
 
     Beside that: of appends that are in flight at the same time, either may come first. An append that is called after
@@ -98,6 +99,8 @@ class EtcdJournal(Journal):
         self._marked = marks[-1] if marks else seen.base
         self._next_revision = seen.revision + 1
         self._signs_behind = 0
+        self._heard_s = asyncio.get_running_loop().time()
+        self._notices: dict[str, Notice] = {}
         self._last, self._last_digest, self._last_bytes = chain.position, chain.digest, chain.bytes
         self._recent: dict[Position, Frame] = {}
         self._recent_bytes = 0
@@ -132,12 +135,16 @@ class EtcdJournal(Journal):
             members = Members(client, settings)
             await members.look()
             seen, marks, chain = await asyncio.to_thread(_read_to_the_end, reader, settings)
+            # After the look: what is posted from there on is told by the watch.
+            notices = await asyncio.to_thread(read_notices, reader, Keys(settings.prefix))
         except BaseException:
             reader.close()
             await client.close()
             raise
         members.expect_cluster(seen.cluster_id)
-        return cls(settings, client, reader, members, seen, marks, chain)
+        journal = cls(settings, client, reader, members, seen, marks, chain)
+        journal._hear(notices)
+        return journal
 
     # ---- what is known -------------------------------------------------------------------------------------------
 
@@ -172,6 +179,18 @@ class EtcdJournal(Journal):
         return self._members.full_reason(self._last_bytes)
 
     @property
+    def age_s(self) -> float:
+        """How long ago a member has last given a sign of life, and was abreast of what others had acknowledged."""
+        return asyncio.get_running_loop().time() - self._heard_s
+
+    @property
+    def cut_off(self) -> str | None:
+        """Why the journal is out of reach, or None."""
+        if (age_s := self.age_s) > self._settings.cut_off_s:
+            return f"nothing was heard of a majority of etcd's members for {age_s:.0f} s"
+        return None
+
+    @property
     def epoch(self) -> int:
         """Which life of the journal this is: one more each time it was rebuilt in a new etcd."""
         return self._epoch
@@ -180,6 +199,15 @@ class EtcdJournal(Journal):
     def tail_bytes(self) -> int:
         """What the payloads of the frames from `first` to `last` amount to: what trimming makes smaller."""
         return self._last_bytes - self._base.bytes
+
+    def position_leaving(self, tail_bytes: int) -> Position:
+        """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
+
+        It is as far as marks allow: 0 when nothing must go, or when there is no mark yet that would do.
+        """
+        if self.tail_bytes <= tail_bytes:
+            return 0
+        return next((mark.position for mark in self._marks if self._last_bytes - mark.bytes <= tail_bytes), 0)
 
     # ---- appending and trimming ----------------------------------------------------------------------------------
 
@@ -192,6 +220,8 @@ class EtcdJournal(Journal):
             raise JournalFailedError(self._failed)
         if (full := self.full) is not None:
             raise JournalFullError(full)
+        if (cut_off := self.cut_off) is not None:
+            raise JournalUnreachableError(cut_off)
         append = Append(payload, asyncio.get_running_loop().create_future())
         self._lanes.put(append)
         try:
@@ -204,16 +234,44 @@ class EtcdJournal(Journal):
             raise MaybeDoneError(reason) from None
 
     async def trim(self, before: Position) -> None:
-        """Let go of frames before `before`, as far as marks allow."""
+        """Let go of frames before `before`, as far as marks allow, and of what etcd keeps of what was overwritten."""
         self._check_open()
         marks = [mark for mark in self._marks if mark.position < before]
-        if not marks:
-            return
         try:
+            if not marks:
+                await self._client.compact(self._next_revision - 1, self._settings.append_s_max)
+                return
             base = await trim(self._client, self._keys, self._epoch, marks, self._settings.append_s_max)
         except (CompactedError, NoSpaceError, RefusedError) as error:
             raise MaybeDoneError(f"trimming: {error}") from error
         self._move_base(base)
+
+    # ---- notices -------------------------------------------------------------------------------------------------
+
+    @property
+    def notices(self) -> Mapping[str, Notice]:
+        """The newest notice of each node, as far as the tail knows."""
+        return self._notices
+
+    async def post_notice(self, name: str, content: bytes) -> None:
+        """Replace the notice under a name, unless the journal has been begun anew in another epoch."""
+        self._check_open()
+        request = rpc.TxnRequest(
+            compare=[epoch_is(self._keys, self._epoch)],
+            success=[rpc.RequestOp(request_put=rpc.PutRequest(key=self._keys.node(name), value=content))],
+        )
+        try:
+            answer = await self._client.txn(request, self._settings.append_s_max)
+        except (CompactedError, NoSpaceError, RefusedError) as error:
+            raise MaybeDoneError(f"posting a notice: {error}") from error
+        if not answer.txn.succeeded:
+            self._fail(_OTHER_EPOCH)
+            raise JournalFailedError(_OTHER_EPOCH)
+
+    def _hear(self, notices: Mapping[str, bytes]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for name, content in notices.items():
+            self._notices[name] = Notice(content, now_s)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -293,6 +351,7 @@ class EtcdJournal(Journal):
                     async for response in responses:
                         self._take(response)
                         self._check_abreast(response)
+                        self._heard_s = asyncio.get_running_loop().time()
             except (CompactedError, MissedError) as why:
                 # Compacted, or a member left something out. The keys have it all.
                 log.warning("journal.reading_again", member=self._client.endpoints[member], reason=str(why))
@@ -315,6 +374,7 @@ class EtcdJournal(Journal):
         """Read what a watch can no longer tell, and go on watching from there."""
         marks = await asyncio.to_thread(read_marks, self._reader, self._keys)
         seen = await asyncio.to_thread(look, self._reader, self._keys)
+        self._hear(await asyncio.to_thread(read_notices, self._reader, self._keys))
         self._take_look(seen)
         # Pieces of frames that are not whole are read again.
         chain = Chain(self._chain.place)
@@ -366,6 +426,11 @@ class EtcdJournal(Journal):
         elif key.startswith(keys.marks):
             if is_put:
                 self._add_mark(parse_place(key, event.kv.value))
+        elif key.startswith(keys.nodes):
+            if is_put:
+                self._hear({keys.parse_node(key): event.kv.value})
+            else:
+                self._notices.pop(keys.parse_node(key), None)
         elif key == keys.base and is_put:
             self._move_base(parse_place(key, event.kv.value))
         elif key == keys.epoch and (not is_put or parse_number(key, event.kv.value) != self._epoch):

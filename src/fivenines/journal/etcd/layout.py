@@ -4,6 +4,7 @@
     <prefix>base                             the `Place` that the journal begins after
     <prefix>marks/<position, 20 digits>      places that a reader may start from
     <prefix>lanes/<lane>                     the number of the newest piece in the lane, 16 hexadecimal digits
+    <prefix>nodes/<name>                     what a node lets the others know
     <prefix>frames/<lane>/<16 hex digits>    a piece of a frame, numbered by its lane
 
 A **piece** is a header of 16 bytes and a part of a payload; most frames are one piece. Integers are little-endian.
@@ -101,6 +102,8 @@ class Keys:
         self.lanes = self.all + b"lanes/"
         self.lanes_end = end_of(self.lanes)
         self.frames = self.all + b"frames/"
+        self.nodes = self.all + b"nodes/"
+        self.nodes_end = end_of(self.nodes)
 
     def mark(self, position: Position) -> bytes:
         """The key of the mark at `position`; keys sort like positions."""
@@ -110,6 +113,10 @@ class Keys:
         """The key of a lane."""
         return self.lanes + lane.encode()
 
+    def node(self, name: str) -> bytes:
+        """The key of a node's notice."""
+        return self.nodes + name.encode()
+
     def piece(self, lane: str, number: int) -> bytes:
         """The key of a piece; keys of a lane sort like numbers."""
         return b"%s%s/%016x" % (self.frames, lane.encode(), number)
@@ -117,6 +124,10 @@ class Keys:
     def pieces(self, lane: str) -> bytes:
         """What the keys of all pieces of a lane begin with."""
         return b"%s%s/" % (self.frames, lane.encode())
+
+    def parse_node(self, key: bytes) -> str:
+        """Return the name of the node whose notice has this key."""
+        return key[len(self.nodes) :].decode()
 
     def parse_lane(self, key: bytes) -> str:
         """Return the lane whose key this is."""

@@ -8,6 +8,7 @@ until somebody has made room, defragmented every member and taken the alarm back
 import asyncio
 from collections.abc import Callable
 
+import grpc
 import structlog
 
 from fivenines.journal.etcd import rpc_pb2 as rpc
@@ -15,7 +16,7 @@ from fivenines.journal.etcd.client import EtcdClient, RefusedError
 from fivenines.journal.etcd.errors import EtcdRefusedError, JournalUnreachableError
 from fivenines.journal.etcd.settings import MIB, EtcdJournalSettings
 
-__all__ = ["Members", "version_refusal"]
+__all__ = ["Members", "member_status", "version_refusal"]
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,21 @@ def version_refusal(version: str) -> str | None:
     if numbers in _CORRUPTING:
         return f"its version is {version}, and 3.5.0 to 3.5.2 are known to corrupt data when they are killed"
     return None
+
+
+def member_status(endpoint: str) -> rpc.StatusResponse | None:
+    """Ask a member how it is; None when it does not answer."""
+    with grpc.insecure_channel(endpoint) as channel:
+        call = channel.unary_unary(
+            "/etcdserverpb.Maintenance/Status",
+            request_serializer=rpc.StatusRequest.SerializeToString,
+            response_deserializer=rpc.StatusResponse.FromString,
+        )
+        try:
+            status: rpc.StatusResponse = call(rpc.StatusRequest(), timeout=1.0)
+        except grpc.RpcError:
+            return None
+        return status
 
 
 class Members:

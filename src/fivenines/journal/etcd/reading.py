@@ -22,7 +22,17 @@ from fivenines.journal.etcd.errors import JournalMissingError
 from fivenines.journal.etcd.layout import Keys, Place, parse_number, parse_piece, parse_place
 from fivenines.journal.port import Frame, TrimmedError
 
-__all__ = ["Found", "LaneFound", "Look", "look", "look_request", "parse_look", "read_marks", "read_to_the_end"]
+__all__ = [
+    "Found",
+    "LaneFound",
+    "Look",
+    "look",
+    "look_request",
+    "parse_look",
+    "read_marks",
+    "read_notices",
+    "read_to_the_end",
+]
 
 _PAGE_BYTES = 1024 * 1024
 _PAGE_KEYS_FIRST = 4
@@ -100,6 +110,12 @@ def read_marks(client: BlockingClient, keys: Keys) -> list[Place]:
         if not page.more:
             return marks
         key = page.kvs[-1].key + b"\0"
+
+
+def read_notices(client: BlockingClient, keys: Keys) -> dict[str, bytes]:
+    """Return the notices of all nodes, by name. Blocks. Raises `JournalUnreachableError`."""
+    page = client.txn(rpc.TxnRequest(success=[_range(keys.nodes, keys.nodes_end)])).responses[0].response_range
+    return {keys.parse_node(kv.key): kv.value for kv in page.kvs}
 
 
 def _read_frames(client: BlockingClient, keys: Keys, chain: Chain, seen: Look) -> Iterator[Found]:

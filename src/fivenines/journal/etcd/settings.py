@@ -45,6 +45,10 @@ class EtcdJournalSettings(Struct, frozen=True, kw_only=True):
     append_s_max: float = 10.0
     """How long an append may take. Longer than any election."""
 
+    cut_off_s: float = 3.0
+    """With no sign of life from any member for so long, appends are refused at once, in the place of being tried. Far
+    longer than an election, during which they wait."""
+
     patience_s: float = 0.1
     """A member that has not answered by then, and not within four times the usual, is not waited for alone: the next
     one is asked as well. It decides the pause when a leader dies, together with the members' election timeout: what was
@@ -73,7 +77,7 @@ class EtcdJournalSettings(Struct, frozen=True, kw_only=True):
         for name in ("payload_bytes_max", "piece_bytes_max", "lanes", "mark_bytes", "mark_frames", "quota_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("append_s_max", "patience_s", "silence_s_max", "status_s", "quota_share_max"):
+        for name in ("append_s_max", "cut_off_s", "patience_s", "silence_s_max", "status_s", "quota_share_max"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")
         if self.quota_share_max >= 1:
