@@ -332,17 +332,19 @@ class Operations:
 
     # --- reads
 
-    def account(self, id: str, *, at_least: int | None = None) -> Call[Account]:
+    def account(self, id: str, *, at_least: int | None = None, linearizable: bool = False) -> Call[Account]:
         """Return an account as it stands.
 
         Args:
             id: the account.
             at_least: wait until the server has applied this position.
+            linearizable: see all that was acknowledged to anybody, anywhere, before this call: the server goes once
+                through the journal before it reads.
 
         Raises:
             NotFoundError: there is none of this id.
         """
-        return self._read(_read_account, "v1", "accounts", id, names=id, at_least=at_least)
+        return self._read(_read_account, "v1", "accounts", id, names=id, at_least=at_least, **_barrier(linearizable))
 
     def accounts(self, *, prefix: str | None = None, at_least: int | None = None) -> Pages[Account]:
         """Iterate over the accounts, by id, or over those whose id begins with the prefix."""
@@ -360,12 +362,19 @@ class Operations:
 
         return fetch
 
-    def accounts_of(self, ids: Sequence[str], *, at_least: int | None = None) -> Call[list[Account]]:
-        """Return those of the accounts that exist, in the order asked for, each part of 200 as of one position."""
+    def accounts_of(
+        self, ids: Sequence[str], *, at_least: int | None = None, linearizable: bool = False
+    ) -> Call[list[Account]]:
+        """Return those of the accounts that exist, in the order asked for, each part of 200 as of one position.
+
+        The other arguments are as in `account`.
+        """
         found: list[Account] = []
         for begin in range(0, len(ids), _IDS_IN_A_URL):
             part = ",".join(ids[begin : begin + _IDS_IN_A_URL])
-            page = yield from self._read(_read_accounts, *("v1", "accounts"), ids=part, at_least=at_least)
+            page = yield from self._read(
+                _read_accounts, *("v1", "accounts"), ids=part, at_least=at_least, **_barrier(linearizable)
+            )
             found += page.accounts
         return found
 
@@ -470,6 +479,10 @@ class Operations:
             at_least = self.session.position
         where = path(*segments, **query, at_least=at_least)
         return call(self.session, Request(method="GET", path=where, names=names), read)
+
+
+def _barrier(linearizable: bool) -> dict[str, str]:
+    return {"consistency": "linearizable"} if linearizable else {}
 
 
 def _counted(read: Reader[list[Result]], count: int) -> Reader[list[Result]]:

@@ -253,6 +253,16 @@ def test_what_a_read_waits_for_can_be_chosen(reads_own_writes: bool, at_least: i
     assert drive.tries[-1].request.path == path
 
 
+def test_a_read_may_ask_to_see_all_that_was_acknowledged_before() -> None:
+    drive = Drive([ACCOUNT, reply(200, {"accounts": [], "next": None})])
+    drive.run(drive.operations.account("x", linearizable=True))
+    drive.run(drive.operations.accounts_of(["x", "y"], linearizable=True))
+    assert [step.request.path for step in drive.tries] == [
+        "/v1/accounts/x?consistency=linearizable",
+        "/v1/accounts?ids=x%2Cy&consistency=linearizable&at_least=7",
+    ]
+
+
 @pytest.mark.parametrize("name", ["try_timeout_s", "backoff_s_min", "batch_max", "answer_bytes_max"])
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
