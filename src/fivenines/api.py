@@ -25,6 +25,7 @@ __all__ = [
     "Balance",
     "Event",
     "Events",
+    "FleetNode",
     "History",
     "ItemResult",
     "NewAccount",
@@ -241,6 +242,24 @@ class Events(Struct, frozen=True):
     """What to pass as `after` for those that follow."""
 
 
+class FleetNode(Struct, frozen=True, kw_only=True):
+    """What a node last said of itself."""
+
+    name: str
+    region: str
+    url: str
+    version: str
+    rules: list[int]
+    """The versions of the rules that it can run."""
+    position: int
+    snapshot_position: int
+    """Of the newest snapshot on its disk."""
+    heard_s_ago: float
+    """How long it has been silent; one that is well says something every few seconds."""
+    out_of_service: str | None
+    """Why it does not serve, null if it does."""
+
+
 class Platform(Struct, frozen=True, kw_only=True):
     """What serves here, and how it is."""
 
@@ -261,6 +280,15 @@ class Platform(Struct, frozen=True, kw_only=True):
     snapshot_position: int
     ready: bool
     unready_reason: str | None
+    node: str | None = None
+    """The name of this node; null where it is the only one, on a journal of its own."""
+    region: str | None = None
+    journal_age_s: float = 0.0
+    """How long ago this node last heard of the journal's end."""
+    runs_rules: list[int] = []
+    """The versions of the rules that this node can run."""
+    nodes: list[FleetNode] = []
+    """All nodes of the journal, this one included, as they last said of themselves."""
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

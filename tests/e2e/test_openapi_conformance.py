@@ -33,11 +33,12 @@ OPERATIONS = [
     ("GET", "/v1/transactions/{id}"),
     ("GET", "/v1/events"),
     ("GET", "/v1/platform"),
+    ("GET", "/v1/platform/snapshot"),
     ("GET", "/live"),
     ("GET", "/ready"),
     ("GET", "/metrics"),
 ]
-TAKE_NOTHING = {"/live", "/ready", "/metrics"}
+TAKE_NOTHING = {"/v1/platform/snapshot", "/live", "/ready", "/metrics"}
 CASES = [
     pytest.param(method, path, mode, id=f"{method}-{path}-{mode.value}")
     for method, path in OPERATIONS

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from fivenines.cli.etcd import register as register_found
 from fivenines.cli.output import (
     DATA,
     JSON,
@@ -52,9 +53,12 @@ _TOLD_EVERY = 1_000
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    journal = typer.Typer(help="Look at the journal in a folder; a server may be at work on it.", no_args_is_help=True)
+    journal = typer.Typer(
+        help="Look at the journal in a folder, beside a server even; begin one in etcd.", no_args_is_help=True
+    )
     journal.command(epilog=_VERIFY_EXAMPLES)(verify)
     journal.command(epilog=_SHOW_EXAMPLES)(show)
+    register_found(journal)
     app.add_typer(journal, name="journal")
     app.command(epilog=_SNAPSHOT_EXAMPLES)(snapshot)
 

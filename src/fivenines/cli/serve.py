@@ -1,16 +1,20 @@
-"""`fivenines serve`: a ledger on this machine, in one process, with nothing else to install."""
+"""`fivenines serve`: a ledger in one process, on a journal of its own or on one that many nodes share."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings
 from fivenines.cli.output import DATA, CommandFailedError, bar, configure_logs, errors, print_json, telling_errors
 
 if TYPE_CHECKING:
-    from fivenines.node import Node
+    from fivenines.journal import SharedJournal
+    from fivenines.journal.etcd import EtcdJournalSettings
+    from fivenines.node import Identity, Node
 
 __all__ = ["register"]
 
@@ -20,7 +24,14 @@ _EXAMPLES = """
   fivenines serve                              a ledger in ./data, at http://127.0.0.1:9959
   fivenines serve --data /srv/ledger --port 0  another folder, a free port
   fivenines serve --json | head -1             {"event":"ready","url":...} for a program to wait for
+
+  fivenines serve --journal etcd://10.1.0.5:2379,10.2.0.5:2379,10.3.0.5:2379 --region eu-west --name eu-west-1
+                                               one of the nodes of a ledger in three regions
 """
+
+_QUEUE, _QUEUE_SHARED = 256, 4_096
+_SNAPSHOT_BYTES_SHARED = 96 * 1024 * 1024
+_APPENDS_SHARED = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -36,40 +47,55 @@ def serve(
         int, typer.Option(metavar="COMMANDS", help="Write a snapshot after so many commands.", min=1)
     ] = 2_000_000,
     queue: Annotated[
-        int, typer.Option(metavar="REQUESTS", help="Writes that may wait; more are answered 503.", min=1)
-    ] = 256,
+        int | None,
+        typer.Option(
+            metavar="REQUESTS",
+            help=f"Writes that may wait; more are answered 503. Default: {_QUEUE}, or {_QUEUE_SHARED} on a journal in "
+            "etcd, where they wait for elections too.",
+            min=1,
+        ),
+    ] = None,
     keep_frames: Annotated[
         int | None,
         typer.Option(
             metavar="N", help="Trim frames behind snapshots and farther back than N; default: keep all.", min=1
         ),
     ] = None,
+    journal: Annotated[str | None, JOURNAL] = None,
+    region: Annotated[str | None, typer.Option(help="With --journal: the region that this node is in.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --journal: the node's own name, the same after a restart.")
+    ] = None,
+    advertise: Annotated[
+        str,
+        typer.Option(metavar="URL", help="With --journal: where others reach this node, if not where it listens."),
+    ] = "",
+    keep_tail: Annotated[
+        int, typer.Option(metavar="MIB", help="With --journal: how much of the journal etcd keeps.", min=1)
+    ] = 512,
+    journal_ca: AuthoritiesOption = None,
+    journal_cert: CertificateOption = None,
+    journal_key: KeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print events as JSON, logs too.")] = False,
 ) -> None:
-    """Serve a ledger from a folder until Ctrl-C or SIGTERM.
+    """Serve a ledger until Ctrl-C or SIGTERM: from a folder, or with --journal as one of many nodes.
 
-    The folder is made if it is not there. Everything that was acknowledged is on its disk:
-    however the process ends, the next start goes on from there.
+    The folder is made if it is not there. Everything that was acknowledged is on its disk, or on those of a majority
+    of etcd's members: however the process ends, the next start goes on from there.
     """
     import uvloop
 
     from fivenines.journal import JournalDamagedError, JournalError, JournalLockedError
     from fivenines.ledger import CodecError, RulesUnsupportedError
-    from fivenines.node import Limits, NodeSettings, RecoveryError
+    from fivenines.node import FleetSettings, Limits, NodeSettings, RecoveryError
+    from fivenines.node.region import RegionSettings, serve_in_region
     from fivenines.node.server import ServeSettings
     from fivenines.node.server import serve as serve_node
 
     configure_logs(as_json=json)
     bars = _Bars(quiet=json)
     directory = Path(data)
-    settings = ServeSettings(
-        directory=directory,
-        host=host,
-        port=port,
-        node=NodeSettings(
-            snapshot_commands=snapshot_every, journal_frames_kept=keep_frames, limits=Limits(queue_requests_max=queue)
-        ),
-    )
+    where = str(directory.resolve())
 
     def tell_ready(node: "Node", url: str) -> None:
         bars.stop()
@@ -77,7 +103,7 @@ def serve(
             print_json({"event": "ready", "url": url, "position": node.replica.position})
         else:
             errors.print(
-                f"[bold green]fivenines[/] serves [bold]{url}[/] from [bold]{directory.resolve()}[/] "
+                f"[bold green]fivenines[/] serves [bold]{url}[/] from [bold]{where}[/] "
                 f"(position {node.replica.position:,}, {len(node.state.accounts):,} accounts)\n"
                 f"Try {url}/docs in a browser. Ctrl-C stops it.",
                 soft_wrap=True,
@@ -85,7 +111,35 @@ def serve(
 
     with telling_errors(), bars:
         try:
-            uvloop.run(serve_node(settings, on_ready=tell_ready, on_check=bars.check, on_progress=bars.replay))
+            if journal is None:
+                limits = Limits(queue_requests_max=queue or _QUEUE)
+                settings = ServeSettings(
+                    directory=directory,
+                    host=host,
+                    port=port,
+                    node=NodeSettings(snapshot_commands=snapshot_every, journal_frames_kept=keep_frames, limits=limits),
+                )
+                serving = serve_node(settings, on_ready=tell_ready, on_check=bars.check, on_progress=bars.replay)
+            else:
+                etcd = etcd_settings(journal, journal_ca, journal_cert, journal_key)
+                where = f"the journal {etcd.prefix} of {', '.join(etcd.endpoints)}"
+                shared = RegionSettings(
+                    directory=directory,
+                    identity=_identity(name, region, advertise),
+                    host=host,
+                    port=port,
+                    node=NodeSettings(
+                        appends_in_flight_max=_APPENDS_SHARED,
+                        snapshot_commands=snapshot_every,
+                        snapshot_journal_bytes=_SNAPSHOT_BYTES_SHARED,
+                        limits=Limits(queue_requests_max=queue or _QUEUE_SHARED),
+                    ),
+                    fleet=FleetSettings(tail_bytes_max=keep_tail * 1024 * 1024),
+                )
+                serving = serve_in_region(
+                    shared, partial(_open_journal, etcd), on_ready=tell_ready, on_progress=bars.replay
+                )
+            uvloop.run(serving)
         except JournalLockedError as error:
             raise CommandFailedError(
                 str(error), hint="one folder has one server: stop the other, or choose another --data"
@@ -101,6 +155,26 @@ def serve(
             raise CommandFailedError(
                 f"{error.strerror}: {error.filename or f'{host}:{port}'}", hint=_hint(error)
             ) from error
+
+
+def _identity(name: str | None, region: str | None, url: str) -> "Identity":
+    from fivenines.node import Identity
+
+    if name is None or region is None:
+        raise CommandFailedError(
+            "a node on a journal in etcd needs a --name and a --region",
+            hint="for instance --region eu-west --name eu-west-1; the name is the node's own, and stays the same",
+        )
+    try:
+        return Identity(name=name, region=region, url=url)
+    except ValueError as error:
+        raise CommandFailedError(f"--{error}") from error
+
+
+async def _open_journal(settings: "EtcdJournalSettings") -> "SharedJournal":
+    from fivenines.journal.etcd import EtcdJournal
+
+    return await EtcdJournal.open(settings)
 
 
 def _hint(error: OSError) -> str:

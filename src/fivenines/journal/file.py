@@ -47,6 +47,7 @@ from fivenines.journal.port import (
     Position,
     TrimmedError,
 )
+from fivenines.journal.recent import RecentFrames, take_some
 from fivenines.journal.segments import SegmentFound, check_segments, list_segments, open_segment, walk_frames
 from fivenines.journal.writer import Segment, SegmentWriter, empty_segment
 
@@ -54,11 +55,7 @@ __all__ = ["FileJournal", "FileJournalSettings"]
 
 log = structlog.get_logger(__name__)
 
-_FRAME_MEMORY_BYTES = 256
-"""What a frame takes in memory beside its payload: about three Python objects."""
 _BYTES_PER_NEWS = 4 * 1024 * 1024
-_FOLLOW_READ_BYTES = 1024 * 1024
-"""How much a follower that is behind takes from the disk at a time. With the reader's window it bounds its memory."""
 
 
 class FileJournalSettings(Struct, frozen=True, kw_only=True):
@@ -109,9 +106,7 @@ class FileJournal(Journal):
         # What is published: changed on the event loop only, when a group is durable.
         self._last = last
         self._last_digest = last_digest
-        self._recent: dict[Position, Frame] = {}
-        self._recent_bytes = 0
-        self._changed = asyncio.Event()
+        self._recent = RecentFrames(settings.recent_bytes_max)
         # What the writer thread works with; the loop reads `segments` and `failed`, and no more.
         self._writer = writer
         self._queue: queue.SimpleQueue[_Append | _Trim | _Close] = queue.SimpleQueue()
@@ -245,7 +240,7 @@ class FileJournal(Journal):
 
     async def _follow(self, start: Position) -> AsyncGenerator[Frame, None]:
         while True:
-            changed = self._changed
+            changed = self._recent.changed
             if (recent := self._recent.get(start)) is not None:
                 yield recent
                 start += 1
@@ -253,7 +248,7 @@ class FileJournal(Journal):
                 return
             elif start <= self._last:
                 reader = self._read(start, self._last)
-                while (frames := await asyncio.to_thread(_take_some, reader)) and not self._closed:
+                while (frames := await asyncio.to_thread(take_some, reader, _itself)) and not self._closed:
                     for frame in frames:
                         yield frame
                         start += 1
@@ -277,22 +272,14 @@ class FileJournal(Journal):
         self._last = frames[-1].position
         self._last_digest = frames[-1].digest
         for frame in frames:
-            self._recent[frame.position] = frame
-            self._recent_bytes += len(frame.payload) + _FRAME_MEMORY_BYTES
-        while self._recent_bytes > self._settings.recent_bytes_max:
-            oldest = self._recent.pop(self._last + 1 - len(self._recent))
-            self._recent_bytes -= len(oldest.payload) + _FRAME_MEMORY_BYTES
+            self._recent.add(frame)
         for item, frame in zip(group, frames, strict=True):
             _resolve(item.future, frame.position)
-        self._wake_followers()
+        self._recent.wake()
 
     def _finish_closing(self, future: asyncio.Future[Position]) -> None:
         _resolve(future, self._last)
-        self._wake_followers()
-
-    def _wake_followers(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._recent.wake()
 
     # ---- in the writer thread ------------------------------------------------------------------------------------
 
@@ -349,16 +336,8 @@ class FileJournal(Journal):
             _on_loop(trim.future, _resolve, trim.future, trim.before)
 
 
-def _take_some(reader: Iterator[Frame]) -> list[Frame]:
-    """Return the next frames, up to what a follower may hold; none when there are no more."""
-    frames = []
-    room = _FOLLOW_READ_BYTES
-    for frame in reader:
-        frames.append(frame)
-        room -= len(frame.payload) + _FRAME_MEMORY_BYTES
-        if room <= 0:
-            break
-    return frames
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
 def _on_loop(future: asyncio.Future[Position], call: Callable[..., None], *arguments: Any) -> None:

@@ -2,9 +2,9 @@
 
 Replicas that applied the same frames hold the same state. Should one not, by a broken machine or by a bug, nothing in
 the frames would tell: so each node digests a part of its state at every position that `AUDIT_FRAMES` divides, and lets
-the others know. The chain over all outcomes is in every digest, so whoever ever *decided* differently differs from there
-on. Of the accounts each audit takes the next `AUDIT_ACCOUNTS`, in the order in which they were opened, and round again:
-so all of them are looked at in turn, at a cost that does not grow with their number.
+the others know. The chain over all outcomes is in every digest, so whoever ever *decided* differently differs from
+there on. Of the accounts each audit takes the next `AUDIT_ACCOUNTS`, in the order in which they were opened, and round
+again: so all of them are looked at in turn, at a cost that does not grow with their number.
 """
 
 from collections import Counter

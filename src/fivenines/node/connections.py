@@ -16,25 +16,39 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from fivenines.node.gateway import Gateway
 from fivenines.node.problems import Answer, problem
 from fivenines.node.settings import Limits
 
-__all__ = ["Connection", "close_late"]
+__all__ = ["Connection", "Door", "close_late"]
 
 _MADE_ROOM = 16  # one connection in so many of the idle ones is closed at once, which spares looking for each new one
 _STOP_UNREAD_S_MAX = 2.0  # the same as Limits.unread_s_max, while the node stops
 _STOP_LOOK_S = 0.25
 
 
+class Door(Protocol):
+    """What a connection leads to: an ASGI application that also answers those who may not come in."""
+
+    @property
+    def position(self) -> int:
+        """The position that an answer of now shows."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+    async def refuse_connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on a connection that is one too many."""
+
+
 class Connection(HttpToolsProtocol):
     """One connection; uvicorn makes them."""
 
-    def __init__(self, *arguments: Any, gateway: Gateway, limits: Limits, connections_max: int, **named: Any) -> None:
+    def __init__(self, *arguments: Any, gateway: Door, limits: Limits, connections_max: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._gateway = gateway
         self.limits = limits

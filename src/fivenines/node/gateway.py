@@ -24,7 +24,7 @@ from fivenines.node.requests import InvalidRequestError, Parsed
 from fivenines.node.settings import Limits
 from fivenines.node.writer import OverloadedError
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "send_answer"]
 
 # To be named, always: a browser sends a body without a type, or as a form, to any address that a web page likes.
 _JSON = {b"application/json"}
@@ -32,6 +32,8 @@ _MSGPACK = {b"application/msgpack", b"application/x-msgpack", b"application/vnd.
 
 _ACCOUNT = "/v1/accounts/"
 _POSITION = b"ledger-position"
+_AGE = b"ledger-age"
+"""How long ago this node last heard of the end of a journal that it shares, in seconds: how old a read may be."""
 
 
 class _HungUpError(Exception):
@@ -76,7 +78,7 @@ class Gateway:
         """The position that an answer of now shows."""
         return self._node.replica.position
 
-    async def refuse_connection(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def refuse_connection(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer a request on a connection that is one too many."""
         answer = problem(
             503,
@@ -87,12 +89,17 @@ class Gateway:
             headers=((b"connection", b"close"),),
         )
         self._metrics.observe("connection", answer.status, 0)
-        await _send(send, answer, self.position)
+        await send_answer(send, answer, self.position)
 
     def _with_position(self, send: Send) -> Send:
         async def send_with_position(message: Message) -> None:
-            if message["type"] == "http.response.start" and _POSITION not in dict(message["headers"]):
-                message["headers"] = [*message["headers"], (_POSITION, b"%d" % self.position)]
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                if _POSITION not in dict(headers):
+                    headers = [*headers, (_POSITION, b"%d" % self.position)]
+                if self._node.fleet is not None:
+                    headers = [*headers, (_AGE, b"%.3f" % self._node.journal.age_s)]
+                message["headers"] = headers
             await send(message)
 
         return send_with_position
@@ -114,7 +121,7 @@ class Gateway:
         if answer.status == 503:
             answer = await self._hold_back(answer)
         self._metrics.observe(route, answer.status, took_s)
-        await _send(send, answer, self._node.replica.position)
+        await send_answer(send, answer, self._node.replica.position)
 
     async def _answer(
         self, parse: "Callable[[Scope, bytes, bool, Limits], Parsed]", scope: Scope, receive: Receive
@@ -276,7 +283,8 @@ def _prefers_async(prefer: bytes) -> bool:
     return any(part.partition(b";")[0].strip().lower() == b"respond-async" for part in prefer.split(b","))
 
 
-async def _send(send: Send, answer: Answer, position: int) -> None:
+async def send_answer(send: Send, answer: Answer, position: int) -> None:
+    """Send an answer, with the position that it shows."""
     await send(
         {
             "type": "http.response.start",

@@ -6,6 +6,7 @@ the journal is always right.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import time
@@ -17,18 +18,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fivenines.journal import Frame, Journal, JournalError
-from fivenines.ledger import Applied, Batch
+from fivenines.journal import Frame, Journal, JournalError, SharedJournal
+from fivenines.ledger import Applied, Batch, CodecError, RulesUnsupportedError
 from fivenines.node import snapshots
+from fivenines.node.fleet import Fleet
 from fivenines.node.recovery import Recovered, recover
 from fivenines.node.replica import Replica
-from fivenines.node.settings import NodeSettings
+from fivenines.node.settings import FleetSettings, Identity, NodeSettings
 from fivenines.node.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Node", "Statistics", "now_us", "open_node"]
+__all__ = ["Node", "Statistics", "now_us", "open_fleet_node", "open_node"]
 
 _log = structlog.get_logger("fivenines.node")
 
@@ -51,6 +53,8 @@ class Statistics:
     snapshots: int = 0
     snapshots_failed: int = 0
     snapshot_position: int = 0
+    snapshot_digest: bytes = b""
+    """Of the state in it."""
     snapshot_s: float = 0.0
 
 
@@ -72,9 +76,18 @@ class Node:
         self.recovered = recovered
         self.clock_us = clock_us
         self.state = recovered.state
-        self.replica = Replica(recovered.state, journal)
+        self.replica = Replica(recovered.state, journal, recovered.frame_digest)
         self.writer = Writer(journal, recovered.state, settings, clock_us, random_bytes(16))
         self.statistics = Statistics(snapshot_position=recovered.snapshot_position)
+        self.fleet: Fleet | None = None
+        """The other nodes of a shared journal; None for a journal of our own."""
+        self.left = asyncio.Event()
+        """Set when the node takes itself out of service."""
+        self.is_suspect = False
+        """Whether the state itself is in doubt, and with it every snapshot that was taken of it."""
+        self.fatal: Exception | None = None
+        """What this release cannot go on after, however often it starts anew."""
+        self._out_of_service: str | None = None
         self._is_stopping = False
         self._commands_since_snapshot = recovered.commands_replayed
         self._bytes_since_snapshot = 0
@@ -82,6 +95,7 @@ class Node:
         self.replica.recognise(self.writer.batch_of)
         self.replica.listen(self.writer.on_applied)
         self.replica.listen(self._count)
+        self._note_snapshot()
 
     @property
     def is_stopping(self) -> bool:
@@ -94,10 +108,47 @@ class Node:
         self.replica.stop_waiting()
 
     @property
+    def out_of_service(self) -> str | None:
+        """Why this node answers nothing any more from its state, None if it does."""
+        return self._out_of_service
+
+    def leave(self, reason: str, *, is_suspect: bool = False) -> None:
+        """Take this node out of service, for good: whoever runs it makes a new one, from a snapshot."""
+        if self._out_of_service is None:
+            _log.error("node.out_of_service", reason=reason, position=self.replica.position)
+            self._out_of_service = reason
+            self.is_suspect = is_suspect
+            self.writer.disown(reason)
+            self.replica.stop_waiting()
+            self.left.set()
+
+    async def follow(self) -> None:
+        """Apply what the journal brings, until cancelled or until the journal is closed.
+
+        Of a shared journal we may need what is trimmed by now, or what is begun anew, or what only a newer release can
+        read: then the node leaves. Of a journal of our own that is raised.
+        """
+        try:
+            await self.replica.run()
+        except JournalError as error:
+            if self.fleet is None:
+                raise
+            self.leave(str(error))
+        except (CodecError, RulesUnsupportedError) as error:
+            if self.fleet is None:
+                raise
+            self.fatal = error
+            self.leave(str(error))
+
+    @property
     def unready_reason(self) -> str | None:
         """Why this node should get no writes, None if it should."""
+        if self._out_of_service:
+            return f"out of service: {self._out_of_service}"
         if self.journal.failed:
             return f"the journal failed: {self.journal.failed}"
+        if (cut_off := self.journal.cut_off) is not None:
+            return f"the journal is out of reach: {cut_off}"
         ahead_ms = (self.state.time_us - self.clock_us()) // 1000
         if ahead_ms > self.state.rules.retention_ms:
             # A clock was far ahead once, and the journal's time never goes back: honest ids are below the horizon.
@@ -172,7 +223,13 @@ class Node:
         self.statistics.snapshots += 1
         self.statistics.snapshot_position = position
         self.statistics.snapshot_s = took_s
+        self._note_snapshot()
         _log.info("snapshot.written", position=position, seconds=round(took_s, 3))
+
+    def _note_snapshot(self) -> None:
+        found = snapshots.paths(self.directory)[:1]
+        with contextlib.suppress(OSError):  # it was there a moment ago; the next one will be looked at as well
+            self.statistics.snapshot_digest = snapshots.digest_of(found[0]) if found else b""
 
     def _snapshot_failed(self, position: int, reason: str) -> None:
         self.statistics.snapshots_failed += 1
@@ -226,12 +283,44 @@ async def open_node(
     clock_us: Callable[[], int] = now_us,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> "AsyncIterator[Node]":
-    """Recover a node from `directory` and `journal`, run it, and at the end stop it cleanly, with a snapshot.
+    """Recover a node from `directory` and a journal of its own, run it, and at the end stop it, with a snapshot.
 
     Blocks the event loop while it recovers; nothing else is to be served meanwhile. Raises as `recover` does.
     """
     _tell_left(snapshots.clean(directory))
     recovered = recover(directory, journal, on_progress=on_progress)
+    node = _ready(Node(directory, journal, recovered, settings or NodeSettings(), clock_us))
+    async with _running(node):
+        yield node
+
+
+@asynccontextmanager
+async def open_fleet_node(
+    directory: Path,
+    journal: SharedJournal,
+    identity: Identity,
+    settings: NodeSettings | None = None,
+    fleet_settings: FleetSettings | None = None,
+    *,
+    clock_us: Callable[[], int] = now_us,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> "AsyncIterator[Node]":
+    """Recover a node of a journal that others share, and run it as `open_node` does.
+
+    It recovers in a thread, since the journal has to be looked after meanwhile. A node that left is stopped without a
+    snapshot, and without waiting for anything: nobody shall start from its state. Raises as `recover` does.
+    """
+    _tell_left(snapshots.clean(directory))
+    recovered = await asyncio.to_thread(recover, directory, journal, on_progress=on_progress)
+    node = _ready(Node(directory, journal, recovered, settings or NodeSettings(), clock_us))
+    node.fleet = Fleet(node, journal, identity, fleet_settings or FleetSettings())
+    async with _running(node):
+        yield node
+
+
+def _ready(node: Node) -> Node:
+    """Prepare this process for a state that lives long, and tell how it was come by."""
+    recovered = node.recovered
     _log.info(
         "node.recovered",
         position=recovered.state.position,
@@ -240,7 +329,7 @@ async def open_node(
         frames_replayed=recovered.frames_replayed,
         seconds=round(recovered.snapshot_s + recovered.replay_s, 3),
     )
-    ahead_us = recovered.state.time_us - clock_us()
+    ahead_us = recovered.state.time_us - node.clock_us()
     if ahead_us > _CLOCK_BEHIND_US_MAX:
         # The journal's time never goes back. Honest ids are refused once they look too old beside it.
         _log.warning("clock.behind_journal", seconds=ahead_us // 1_000_000)
@@ -249,20 +338,32 @@ async def open_node(
     # The state grows by objects that live for ever and have no cycles: looking through them for garbage often, as the
     # defaults would, costs a node a good part of its time and its clients their patience.
     gc.set_threshold(100_000, 20, 100)
-    node = Node(directory, journal, recovered, settings or NodeSettings(), clock_us)
+    return node
+
+
+@asynccontextmanager
+async def _running(node: Node) -> "AsyncIterator[None]":
+    """Run the tasks of a node, and at the end finish what was taken, apply it, and write a snapshot."""
     async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(node.replica.run(), name="replica")
+        following = tasks.create_task(node.follow(), name="replica")
         writing = tasks.create_task(node.writer.run(), name="writer")
-        snapshotting = tasks.create_task(node.snapshot_at_intervals(), name="snapshots")
+        others = [tasks.create_task(node.snapshot_at_intervals(), name="snapshots")]
+        if node.fleet is not None:
+            others.append(tasks.create_task(node.fleet.run(), name="fleet"))
         try:
-            yield node
+            yield
         finally:
             node.writer.close()
-            snapshotting.cancel()
-        await writing
-        await node.replica.wait_position(journal.last, _STOP_S_MAX)
+            for task in others:
+                task.cancel()
+        if node.out_of_service is None:
+            await writing
+        writing.cancel()
+        if node.out_of_service is None:
+            await node.replica.wait_position(node.journal.last, _STOP_S_MAX)
         following.cancel()
-    node.write_last_snapshot()
+    if node.out_of_service is None:
+        node.write_last_snapshot()
 
 
 def _tell_left(errors: list[OSError]) -> None:

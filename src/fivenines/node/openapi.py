@@ -167,6 +167,11 @@ def _paths(limits: Limits) -> dict[str, Any]:
             )
         },
         "/v1/platform": {"get": _read("What serves here", "readPlatform", _ref("Platform"), read)},
+        "/v1/platform/snapshot": {
+            "get": _page(
+                "The newest snapshot, for another node", "readSnapshot", "application/octet-stream", [*read, "404"]
+            )
+        },
         "/live": {"get": _page("Whether the process lives", "live", _JSON, ["405"])},
         "/ready": {"get": _page("Whether this node should get writes", "ready", _JSON, ["405", "503"])},
         "/metrics": {"get": _page("Metrics for Prometheus", "metrics", "text/plain", ["405"])},

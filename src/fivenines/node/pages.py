@@ -7,25 +7,26 @@ through the journal first.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.resources import as_file, files
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import fivenines
 from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform
 from fivenines.journal import JournalDamagedError, JournalError, TrimmedError
-from fivenines.ledger import SCHEMA, Outcome, Status
+from fivenines.ledger import RULES, SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
-from fivenines.node import history
+from fivenines.node import history, snapshots
 from fivenines.node.history import json_number
+from fivenines.node.joining import SNAPSHOT_PATH
 from fivenines.node.listing import AccountListing
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node
@@ -43,6 +44,7 @@ _log = structlog.get_logger("fivenines.node")
 _PAGE_MAX = 1_000
 _SCANS_MAX = 2  # requests that look through the journal at once, so that they leave threads and time to all others
 _TOLD_MAX = 1_000  # errors of reading that are logged, each once: clients ask again and again
+_SNAPSHOT_CHUNK_BYTES = 1024 * 1024
 _STREAM_LATER_S = 0.5  # how often a stream is told that it will go on, while writes queue up
 _ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets"})
 _ALSO_WRITTEN = {"/v1/accounts": ", POST", "/v1/accounts/{id}": ", PATCH"}
@@ -82,6 +84,7 @@ def pages(node: Node, metrics: Metrics) -> Starlette:
         Route("/v1/transactions/{id}", views.timed("transaction.read", views.transaction)),
         Route("/v1/events", views.timed("events", views.events)),
         Route("/v1/platform", views.timed("platform", views.platform)),
+        Route(SNAPSHOT_PATH, views.timed("snapshot", views.snapshot)),
         Route("/live", views.live),
         Route("/ready", views.ready),
         Route("/metrics", views.metrics),
@@ -246,7 +249,7 @@ class _Views:
         return self._json(Events(found, position))
 
     async def platform(self, _request: Request) -> Response:
-        node, state = self._node, self._node.state
+        node, state, fleet = self._node, self._node.state, self._node.fleet
         return self._json(
             Platform(
                 name="fivenines",
@@ -264,8 +267,21 @@ class _Views:
                 snapshot_position=node.statistics.snapshot_position,
                 ready=node.unready_reason is None,
                 unready_reason=node.unready_reason,
+                node=fleet.identity.name if fleet else None,
+                region=fleet.identity.region if fleet else None,
+                journal_age_s=round(node.journal.age_s, 3),
+                runs_rules=sorted(RULES),
+                nodes=fleet.described() if fleet else [],
             )
         )
+
+    async def snapshot(self, _request: Request) -> Response:
+        found = snapshots.paths(self._node.directory)
+        if not found:
+            return self._missing("this node has no snapshot yet")
+        # An open file stays whole, though the node may delete its name meanwhile.
+        file = await asyncio.to_thread(found[0].open, "rb")
+        return StreamingResponse(_chunks(file), media_type="application/octet-stream", headers=self._headers())
 
     async def live(self, _request: Request) -> Response:
         return self._json({"live": True})
@@ -411,6 +427,12 @@ def _account(account: LedgerAccount) -> Account:
         max_balance=None if account.ceiling is None else json_number(account.ceiling),
         metadata=msgspec.json.decode(account.metadata) if account.metadata else {},
     )
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_SNAPSHOT_CHUNK_BYTES):
+            yield chunk
 
 
 def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from fivenines.journal import Journal
+from fivenines.journal.format import DIGEST_NONE
 from fivenines.journal.segments import list_segments
 from fivenines.ledger import State, apply, decode
 from fivenines.node import snapshots
@@ -40,6 +41,8 @@ class Recovered:
     commands_replayed: int
     snapshot_s: float
     replay_s: float
+    frame_digest: bytes
+    """Of the frame at the state's position: what ties it to its journal."""
 
 
 def check_has_journal(directory: Path) -> None:
@@ -58,7 +61,7 @@ def check_has_journal(directory: Path) -> None:
 def recover(
     directory: Path, journal: Journal, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Recovered:
-    """Return the state at `journal.last`. Blocks.
+    """Return the state at what is `journal.last` now. Blocks; it may be called from another thread.
 
     `on_progress` is told, now and then, how many frames are replayed, and of how many.
 
@@ -86,15 +89,19 @@ def recover(
     _check_same_journal(snapshot, journal)
 
     commands = 0
+    frame_digest = DIGEST_NONE if snapshot is None else snapshot.frame_digest
+    last = journal.last
     for frame in journal.read(start + 1):
         batch = decode(frame.payload)
         apply(state, batch)
         commands += len(batch.commands)
+        frame_digest = frame.digest
         if frame.position % _FRAMES_PER_NEWS == 0:
-            on_progress(frame.position - start, journal.last - start)
+            on_progress(frame.position - start, last - start)
     done = time.perf_counter()
-    assert state.position == journal.last, (state.position, journal.last)
-    return Recovered(state, start, state.position - start, commands, loaded - began, done - loaded)
+    # A journal that others write to may have grown meanwhile.
+    assert state.position >= last, (state.position, last)
+    return Recovered(state, start, state.position - start, commands, loaded - began, done - loaded, frame_digest)
 
 
 def _newest_good(directory: Path) -> LoadedSnapshot | None:

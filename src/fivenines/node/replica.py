@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from fivenines.journal import Frame, Journal
+from fivenines.journal.format import DIGEST_NONE
 from fivenines.ledger import Applied, Batch, Decided, State, apply, decode
 
 __all__ = ["PositionTimeoutError", "Replica"]
@@ -31,9 +32,9 @@ class PositionTimeoutError(Exception):
 class Replica:
     """The ledger's state, kept at the end of the journal."""
 
-    def __init__(self, state: State, journal: Journal) -> None:
+    def __init__(self, state: State, journal: Journal, frame_digest: bytes = DIGEST_NONE) -> None:
         self.state = state
-        self.frame_digest = journal.last_digest
+        self.frame_digest = frame_digest
         """The digest of the frame at `state.position`."""
         self._journal = journal
         self._listeners: list[Callable[[Frame, Batch, Applied], None]] = []

@@ -5,21 +5,17 @@ snapshot, let go of the journal.
 """
 
 import asyncio
-import functools
-import resource
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
-import uvicorn
 
 from fivenines.journal import FileJournal, FileJournalSettings
-from fivenines.node.connections import Connection, close_late
 from fivenines.node.gateway import Gateway
+from fivenines.node.http import HttpServer, connections_that_fit, listen
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node, open_node
 from fivenines.node.pages import pages
@@ -29,14 +25,6 @@ from fivenines.node.settings import NodeSettings
 __all__ = ["ServeSettings", "serve"]
 
 _log = structlog.get_logger("fivenines.node")
-
-_BACKLOG = 1024
-"""Connections that wait to be accepted."""
-_OPEN_FILES_MAX = 65_536
-"""More would be of no use; and where a thousand million are allowed, closing all that may be open takes minutes."""
-_FILES_RESERVED = 128
-"""File descriptors for all that is no connection: the journal and who reads it, snapshots, and connections beyond the
-bound, which are held until they can be refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +60,8 @@ async def serve(
         OSError: the address cannot be had.
         JournalLockedError, JournalDamagedError, RecoveryError: the data cannot be served; nothing was changed.
     """
-    settings = replace(settings, connections_max=_connections_that_fit(settings.connections_max))
-    listener = _listen(settings.host, settings.port)
+    settings = replace(settings, connections_max=connections_that_fit(settings.connections_max))
+    listener = listen(settings.host, settings.port)
     try:
         check_has_journal(settings.directory)
         journal = FileJournal.open(settings.directory, settings=settings.journal, on_progress=on_check)
@@ -91,83 +79,21 @@ async def _serve_http(
     node: Node, listener: socket.socket, settings: ServeSettings, on_ready: Callable[[Node, str], None]
 ) -> None:
     metrics = Metrics(node)
-    gateway = Gateway(node, pages(node, metrics), metrics)
-    connection = functools.partial(
-        Connection, gateway=gateway, limits=settings.node.limits, connections_max=settings.connections_max
+    server = HttpServer(
+        Gateway(node, pages(node, metrics), metrics),
+        listener,
+        limits=settings.node.limits,
+        connections_max=settings.connections_max,
+        stop_s_max=settings.stop_s_max,
     )
-    config = uvicorn.Config(
-        gateway,
-        loop="none",
-        http=connection,  # type: ignore[arg-type]  # whatever makes a connection will do
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=settings.stop_s_max,
-        timeout_keep_alive=75,
-        backlog=_BACKLOG,
-    )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
 
     def stop() -> None:
         node.stop_waiting()
         server.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    listener.listen(_BACKLOG)  # whoever is told that we are ready may connect at once
-    host, port = listener.getsockname()[:2]
-    on_ready(node, f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    _log.info("node.serving", host=host, port=port, position=node.replica.position)
-    await server.serve(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: who runs the process decides about signals."""
-
-    def stop(self) -> None:
-        """Stop gracefully; a second time, at once."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    async def on_tick(self, counter: int) -> bool:
-        """Look after the connections, ten times a second; called by uvicorn."""
-        if counter % 10 == 0:
-            close_late(list(self.server_state.connections), asyncio.get_running_loop().time())
-        return await super().on_tick(counter)
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Leave the signals to `serve`."""
-        return nullcontext()
-
-
-def _connections_that_fit(wanted: int) -> int:
-    """Let this process open as many files as it may and can use; return how many of them may be connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        # Some systems allow less than the limit that they state; then what there is must do.
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-    if soft == resource.RLIM_INFINITY or soft >= wanted + _FILES_RESERVED:
-        return wanted
-    fitting = max(1, soft - min(_FILES_RESERVED, soft // 2))
-    _log.warning("connections.bounded", connections_max=fitting, wanted=wanted, open_files_max=soft)
-    return fitting
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    server.listen()  # whoever is told that we are ready may connect at once
+    on_ready(node, server.url)
+    _log.info("node.serving", url=server.url, position=node.replica.position)
+    await server.serve()

@@ -1,8 +1,9 @@
 """Settings of a node: frozen, read once, checked before anything is opened."""
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["Limits", "NodeSettings"]
+__all__ = ["FleetSettings", "Identity", "Limits", "NodeSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +85,47 @@ class NodeSettings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a node is among those of a shared journal."""
+
+    name: str
+    """Its own, and the same after a restart: 1 to 64 characters of a-z A-Z 0-9 _ . -"""
+    region: str
+    """The failure domain that it is in, named by the same characters."""
+    url: str = ""
+    """Where the others reach it."""
+
+    def __post_init__(self) -> None:
+        for field in ("name", "region"):
+            value = getattr(self, field)
+            if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", value):
+                raise ValueError(f"{field} is 1 to 64 characters of a-z A-Z 0-9 _ . -, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSettings:
+    """What a node does for, and expects of, the others of a shared journal."""
+
+    interval_s: float = 0.5
+    """How often it looks at what the others say."""
+    refresh_s: float = 5.0
+    """How often it says something, though nothing has changed."""
+    silent_s_max: float = 15.0
+    """Who is silent for longer is not counted on: three times `refresh_s`, and an election."""
+    tail_bytes_max: int = 512 * 1024 * 1024
+    """The frames that the journal keeps, in bytes of payloads. What is before is trimmed, once snapshots of it are on
+    disk in a majority of regions."""
+    tail_share: float = 0.8
+    """Trimming begins at this share of `tail_bytes_max`, and leaves half of that, so that it is never late."""
+    tidy_s: float = 300.0
+    """How often etcd is told to forget what was overwritten, though nothing is to be trimmed."""
+    fetch_frames_min: int = 1_000
+    """A node that starts fetches another's snapshot when that spares it so many frames."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")

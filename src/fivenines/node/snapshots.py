@@ -30,7 +30,9 @@ from fivenines.ledger import ImageError, State, image, restore
 __all__ = [
     "LoadedSnapshot",
     "SnapshotDamagedError",
+    "adopt",
     "clean",
+    "digest_of",
     "end_child",
     "fork_snapshot",
     "has_room",
@@ -39,6 +41,7 @@ __all__ = [
     "position_of",
     "prune",
     "reason_of",
+    "set_aside",
     "wait_child",
     "write",
 ]
@@ -87,6 +90,13 @@ def position_of(path: Path) -> int:
     return int(match[1])
 
 
+def digest_of(path: Path) -> bytes:
+    """Return the state's digest that a snapshot ends with, unchecked. Raises `OSError`."""
+    with path.open("rb") as file:
+        file.seek(-32, os.SEEK_END)
+        return file.read()
+
+
 def write(directory: Path, state: State, frame_digest: bytes) -> Path:
     """Write a snapshot of `state` and return its path once it is durable. Blocks on the disk."""
     path = directory / f"snapshot-{state.position:020}.snap"
@@ -103,6 +113,16 @@ def write(directory: Path, state: State, frame_digest: bytes) -> Path:
             file.write(chunk)
         file.write(_CHUNK.pack(0, 0) + whole.digest())
         file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    sync_directory(os, directory)
+    return path
+
+
+def adopt(draft: Path, directory: Path, position: int) -> Path:
+    """Make a snapshot of a file that was checked, durably, and return its path. Blocks on the disk."""
+    path = directory / f"snapshot-{position:020}.snap"
+    with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.rename(path)
     sync_directory(os, directory)
@@ -248,6 +268,17 @@ def prune(directory: Path, *, keep: int) -> list[OSError]:
 def clean(directory: Path) -> list[OSError]:
     """Delete what a crash left of snapshots that were being written; return what was in the way of deleting some."""
     return _delete(directory.glob("snapshot-*.draft"))
+
+
+def set_aside(directory: Path) -> list[OSError]:
+    """Start from none of the snapshots any more: keep the newest under another name, for whoever looks into it."""
+    errors: list[OSError] = []
+    for path in paths(directory)[:1]:
+        try:
+            path.replace(directory / "suspect.snap")
+        except OSError as error:
+            errors.append(error)
+    return errors + _delete(paths(directory))
 
 
 def _delete(files: Iterable[Path]) -> list[OSError]:

@@ -9,12 +9,12 @@ The queue is bounded, in requests and in commands; what does not fit is refused 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from fivenines.journal import Frame, Journal, JournalError, JournalFullError, NotDoneError
+from fivenines.journal import Frame, Journal, JournalError, JournalFullError, MaybeDoneError, NotDoneError
 from fivenines.ledger import Applied, Batch, CodecError, Command, PostOne, State, decode, encode
 from fivenines.node.settings import NodeSettings
 
@@ -74,6 +74,13 @@ def _encode_readable(batch: Batch) -> bytes:
         except CodecError as error:
             raise NotDoneError(f"the frame could not be read back: {error}") from error
     return payload
+
+
+def _fail(requests: Iterable[_Request], error: JournalError) -> None:
+    for request in requests:
+        future = request.applied or request.durable
+        if future is not None and not future.done():
+            future.set_exception(error)
 
 
 class Writer:
@@ -142,6 +149,8 @@ class Writer:
         """
         if not self.has_room or self._closing:
             raise OverloadedError
+        if (cut_off := self._journal.cut_off) is not None:
+            raise NotDoneError(cut_off)
         request = _Request(commands, size_bytes=size_bytes, durable_is_enough=durable_is_enough)
         self._queue.append(request)
         self._queued_commands += len(commands)
@@ -172,6 +181,18 @@ class Writer:
         """Take nothing more; `run` returns when what was taken is written."""
         self._closing = True
         self._wake.set()
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Send home all who wait for a frame: nothing of theirs was done."""
+        waiting, self._queue, self._queued_commands = self._queue, deque(), 0
+        _fail(waiting, NotDoneError(reason))
+
+    def disown(self, reason: str) -> None:
+        """Answer nobody from this state any more. What is on its way to the journal may be done."""
+        self.refuse_waiting(reason)
+        for own in self._in_flight.values():
+            _fail(own.requests, MaybeDoneError(reason))
+        self._in_flight.clear()
 
     def batch_of(self, frame: Frame) -> Batch | None:
         """Return the batch of a frame that this writer wrote, None for any other."""
@@ -244,10 +265,7 @@ class Writer:
             self._journal_full = str(error) if isinstance(error, JournalFullError) else None
             if batch.commands:
                 _log.warning("append.failed", reason=str(error), commands=len(batch.commands))
-            for request in requests:
-                future = request.applied or request.durable
-                if future is not None and not future.done():
-                    future.set_exception(error)
+            _fail(requests, error)
             await asyncio.sleep(_FAILED_PAUSE_S)
             self._wake.set()  # whoever waits for work shall know that it may be to ask for room
         else:

@@ -242,7 +242,7 @@ def test_a_slow_follower_costs_bounded_memory_and_misses_nothing(tmp_path: Path)
                     await journal.append(b"%d " % number + bytes(5_000))
                     if number % 100 == 0:
                         slow.append(await anext(follower))
-                    assert sum(len(frame.payload) for frame in journal._recent.values()) <= 50_000
+                    assert sum(len(frame.payload) for frame in journal._recent._frames.values()) <= 50_000
                 while len(slow) < 501:
                     slow.append(await anext(follower))
             assert slow == list(journal.read(1))

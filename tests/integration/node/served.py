@@ -13,6 +13,7 @@ import msgspec
 from fivenines.ids import new_id
 from fivenines.journal import FileJournal, FileJournalSettings
 from fivenines.node import Limits, NodeSettings, server
+from fivenines.node.http import listen
 from fivenines.node.node import Node, open_node
 
 __all__ = ["Disk", "GatedDisk", "Served", "one", "read_answer", "request", "served", "until"]
@@ -96,7 +97,7 @@ async def served(
     serve_settings = server.ServeSettings(
         directory=directory, connections_max=connections_max, stop_s_max=stop_s_max, node=node_settings
     )
-    listener = server._listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     journal = FileJournal.open(directory, disk=disk or os, settings=FileJournalSettings(segment_bytes=segment_bytes))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     try:

@@ -56,7 +56,7 @@ class SimulatedNode:
         position = state.position
         for frame in journal.read(position + 1):
             apply(state, decode(frame.payload))
-        recovered = Recovered(state, position, state.position - position, 0, 0.0, 0.0)
+        recovered = Recovered(state, position, state.position - position, 0, 0.0, 0.0, journal.last_digest)
         self.node = node = self._make_node(
             Path(self.name), journal, recovered, SETTINGS, self.clock_us, random_bytes=self._random.randbytes
         )

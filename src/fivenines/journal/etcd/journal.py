@@ -12,10 +12,10 @@ journal has *failed*, followers get a `TrimmedError`, and the node starts anew f
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import structlog
 
@@ -50,17 +50,12 @@ from fivenines.journal.port import (
     SharedJournal,
     TrimmedError,
 )
+from fivenines.journal.recent import RecentFrames, take_some
 
 __all__ = ["EtcdJournal"]
 
-_T = TypeVar("_T")
-
 log = structlog.get_logger(__name__)
 
-_FRAME_MEMORY_BYTES = 256
-"""What a frame takes in memory beside its payload."""
-_FOLLOW_READ_BYTES = 1024 * 1024
-"""How much a follower that is behind takes from etcd at a time."""
 _PAUSE_S = 0.05
 """Between two watches that both broke, so that a cluster without a majority is not asked in a tight loop."""
 _CLOSE_S_MAX = 5.0
@@ -102,9 +97,7 @@ class EtcdJournal(SharedJournal):
         self._heard_s = asyncio.get_running_loop().time()
         self._notices: dict[str, Notice] = {}
         self._last, self._last_digest, self._last_bytes = chain.position, chain.digest, chain.bytes
-        self._recent: dict[Position, Frame] = {}
-        self._recent_bytes = 0
-        self._changed = asyncio.Event()
+        self._recent = RecentFrames(settings.recent_bytes_max)
         self._failed: str | None = None
         self._broken: JournalError | None = None
         """What followers are told when the tail is at an end."""
@@ -312,7 +305,7 @@ class EtcdJournal(SharedJournal):
 
     async def _follow(self, start: Position) -> AsyncGenerator[Frame, None]:
         while True:
-            changed = self._changed
+            changed = self._recent.changed
             if self._closed:
                 return
             if (recent := self._recent.get(start)) is not None:
@@ -323,7 +316,7 @@ class EtcdJournal(SharedJournal):
             elif start <= self.last:
                 reader = self._read(start, self.last)
                 with suppress(JournalClosedError):
-                    while (frames := await asyncio.to_thread(_take_some, reader, _frame_bytes)) and not self._closed:
+                    while (frames := await asyncio.to_thread(take_some, reader, _itself)) and not self._closed:
                         for frame in frames:
                             yield frame
                             start += 1
@@ -379,11 +372,11 @@ class EtcdJournal(SharedJournal):
         # Pieces of frames that are not whole are read again.
         chain = Chain(self._chain.place)
         reading = _Reading(read_to_the_end(self._reader, self._keys, chain, seen))
-        while batch := await asyncio.to_thread(_take_some, reading, _found_bytes):
+        while batch := await asyncio.to_thread(take_some, reading, _frame_of):
             for found in batch:
                 if found.frame.position > self._last:
                     self._publish(found, chain.bytes)
-            self._wake_followers()
+            self._recent.wake()
         assert reading.look is not None
         self._chain = chain
         self._next_revision = max(self._next_revision, reading.look.revision + 1)
@@ -407,7 +400,7 @@ class EtcdJournal(SharedJournal):
             # After a fragment, the rest of its last revision is still to come.
             newest = response.events[-1].kv.mod_revision
             self._next_revision = max(self._next_revision, newest if response.fragment else newest + 1)
-            self._wake_followers()
+            self._recent.wake()
 
     def _take_event(self, event: rpc.Event) -> None:
         keys, key = self._keys, event.kv.key
@@ -440,11 +433,7 @@ class EtcdJournal(SharedJournal):
         frame = found.frame
         assert frame.position == self._last + 1, (frame.position, self._last)
         self._last, self._last_digest, self._last_bytes = frame.position, frame.digest, bytes_so_far
-        self._recent[frame.position] = frame
-        self._recent_bytes += len(frame.payload) + _FRAME_MEMORY_BYTES
-        while self._recent_bytes > self._settings.recent_bytes_max and len(self._recent) > 1:
-            oldest = self._recent.pop(self._last + 1 - len(self._recent))
-            self._recent_bytes -= len(oldest.payload) + _FRAME_MEMORY_BYTES
+        self._recent.add(frame)
         append = self._lanes.own.pop((found.lane, found.number), None)
         if append is not None and not append.future.done():
             append.future.set_result(frame.position)
@@ -501,7 +490,7 @@ class EtcdJournal(SharedJournal):
             async with asyncio.timeout(_CLOSE_S_MAX):
                 await self._lanes.wait_all_seen()
         self._closed = True
-        self._wake_followers()
+        self._recent.wake()
         for task in (*self._tasks, *self._marking):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._marking, return_exceptions=True)
@@ -529,16 +518,12 @@ class EtcdJournal(SharedJournal):
     def _end(self, error: JournalError) -> None:
         self._broken = error
         self._fail(str(error))
-        self._wake_followers()
+        self._recent.wake()
 
     def _fail(self, reason: str) -> None:
         if self._failed is None:
             self._failed = reason
             log.error("journal.failed", reason=reason, last=self._last)
-
-    def _wake_followers(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
 
 
 class _Reading(Iterator[Found]):
@@ -557,24 +542,12 @@ class _Reading(Iterator[Found]):
             raise
 
 
-def _take_some(reader: Iterator[_T], bytes_of: Callable[[_T], int]) -> list[_T]:
-    """Return the next frames, up to what a follower may hold; none when there are no more."""
-    taken: list[_T] = []
-    room = _FOLLOW_READ_BYTES
-    for item in reader:
-        taken.append(item)
-        room -= bytes_of(item) + _FRAME_MEMORY_BYTES
-        if room <= 0:
-            break
-    return taken
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
-def _frame_bytes(frame: Frame) -> int:
-    return len(frame.payload)
-
-
-def _found_bytes(found: Found) -> int:
-    return len(found.frame.payload)
+def _frame_of(found: Found) -> Frame:
+    return found.frame
 
 
 def _read_to_the_end(reader: BlockingClient, settings: EtcdJournalSettings) -> tuple[Look, list[Place], Chain]:
