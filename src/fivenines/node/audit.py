@@ -47,7 +47,8 @@ class Auditor:
         # Accounts are never taken away, and new ones come last.
         opened = islice(reversed(state.accounts.values()), len(state.accounts) - len(accounts))
         accounts += reversed(list(opened))
-        start = position // AUDIT_FRAMES * AUDIT_ACCOUNTS % max(1, len(accounts))
+        rounds = -(-len(accounts) // AUDIT_ACCOUNTS) or 1
+        start = position // AUDIT_FRAMES % rounds * AUDIT_ACCOUNTS
         digest = sha256(state.outcomes_digest)
         digest.update(b"%d,%d,%d:" % (len(accounts), len(state.holds), start))
         digest.update(image_of_accounts(accounts[start : start + AUDIT_ACCOUNTS]))

@@ -34,7 +34,7 @@ __all__ = ["Fleet", "Member", "Statement", "members_of", "safe_position", "snaps
 
 _log = structlog.get_logger("fivenines.node")
 
-_POST_S_MAX = 2.0
+_POST_S_MAX = 1.0
 """A notice that takes longer is given up: the next one says more."""
 
 

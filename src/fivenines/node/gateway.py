@@ -240,7 +240,7 @@ class Gateway:
 
     def _not_written(self, error: JournalError) -> Answer:
         if isinstance(error, JournalFullError):
-            name, title = "journal_full", "The disk of the journal is full."
+            name, title = "journal_full", "There is no room in the journal."
         else:
             name, title = "journal_unavailable", "The journal takes no writes now."
         is_not_done = isinstance(error, NotDoneError)

@@ -130,6 +130,7 @@ class Metrics(Collector):
             ("fivenines_writer_queue_commands", "Commands that wait for a frame.", node.writer.queued_commands),
             ("fivenines_snapshot_position", "The position of the newest snapshot.", statistics.snapshot_position),
             ("fivenines_snapshot_duration_seconds", "How long it took to write.", statistics.snapshot_s),
+            ("fivenines_journal_age_seconds", "Since something was heard of the journal's end.", node.journal.age_s),
             ("fivenines_ready", "1 if this node should get writes.", float(node.unready_reason is None)),
         )
         for name, text, gauge in gauges:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fivenines.ids import IdMaker
-from fivenines.journal import Frame, Journal, JournalFullError, MaybeDoneError
+from fivenines.journal import Frame, Journal, JournalFullError, MaybeDoneError, NotDoneError
 from fivenines.ledger import Command, Hold, OpenAccount, Outcome, Posting, PostOne, RegisterAsset, State, decode
 from fivenines.node import Limits, NodeSettings, OverloadedError, Receipt, Writer
 from fivenines.node.replica import PositionTimeoutError, Replica
@@ -21,6 +21,8 @@ class HeldJournal(Journal):
     waiting: list[tuple[bytes, "asyncio.Future[int]"]] = field(default_factory=list)
     closed: bool = False
     failed: str | None = None
+    cut_off: str | None = None
+    age_s: float = 0.0
     first: int = 1
     last_digest: bytes = bytes(32)
     payload_bytes_max: int = 16 * 1024 * 1024
@@ -354,5 +356,35 @@ def test_waiting_for_a_position_ends_when_told_and_leaves_nothing_behind() -> No
         replica.stop_waiting()
         with pytest.raises(PositionTimeoutError):
             await waiting
+
+    asyncio.run(main())
+
+
+def test_a_journal_that_is_out_of_reach_is_said_at_once_and_nothing_is_queued() -> None:
+    async def main() -> None:
+        it, running = await bench()
+        it.journal.cut_off = "nothing was heard for 4 s"
+        with pytest.raises(NotDoneError, match="nothing was heard for 4 s"):
+            await it.writer.submit(it.posts(1))
+        assert it.writer.queued_requests == 0
+        running.cancel()
+
+    asyncio.run(main())
+
+
+def test_who_waits_is_sent_home_when_the_journal_is_out_of_reach_and_when_the_node_leaves() -> None:
+    async def main() -> None:
+        it, running = await bench()
+        sent = await it.submit(it.posts(1))
+        waiting = await it.submit(it.posts(1))
+        it.writer.refuse_waiting("cut off")
+        with pytest.raises(NotDoneError, match="cut off"):
+            await waiting
+        assert not sent.done()
+        it.writer.disown("its state differs")
+        # It is on its way to the journal: nobody can say that it was not done.
+        with pytest.raises(MaybeDoneError, match="its state differs"):
+            await sent
+        running.cancel()
 
     asyncio.run(main())

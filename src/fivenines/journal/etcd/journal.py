@@ -335,7 +335,8 @@ class EtcdJournal(SharedJournal):
     # ---- the tail ------------------------------------------------------------------------------------------------
 
     async def _follow_etcd(self) -> None:
-        member = self._client.current
+        member = self._client.nearest
+        told_s = 0.0
         while self._broken is None:
             try:
                 async with aclosing(
@@ -351,7 +352,10 @@ class EtcdJournal(SharedJournal):
                 with suppress(JournalUnreachableError):
                     await self._catch_up()
             except WatchBrokenError as why:
-                log.warning("journal.watch_broke", member=self._client.endpoints[member], reason=str(why))
+                if self._heard_s != told_s:
+                    # Once for each silence, however many members are tried meanwhile.
+                    log.warning("journal.watch_broke", member=self._client.endpoints[member], reason=str(why))
+                    told_s = self._heard_s
                 member = self._client.next_after(member)
                 await asyncio.sleep(_PAUSE_S)
 
