@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 
 class Wire:
     """A TCP proxy in front of one member."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, target_host: str = "127.0.0.1") -> None:
         self.answers_to_swallow = 0
         """Connections that will swallow what the member says from now on, and then break."""
         self.swallowed = 0
-        self._target_port = target_port
+        self._target = (target_host, target_port)
         self._open = asyncio.Event()
         self._open.set()
         self._server: asyncio.Server | None = None
@@ -43,7 +43,7 @@ class Wire:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
@@ -74,9 +74,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wires(ports: list[int]) -> AsyncIterator[list[Wire]]:
-    """Proxies in front of members, by the ports of these."""
-    made = [Wire(port) for port in ports]
+async def wires(ports: list[int], hosts: Sequence[str] = ()) -> AsyncIterator[list[Wire]]:
+    """Proxies in front of members, by the ports of these, and by their hosts if they are not all on 127.0.0.1."""
+    made = [Wire(port, target_host=host) for port, host in zip(ports, hosts or ["127.0.0.1"] * len(ports), strict=True)]
     for wire in made:
         await wire.start()
     try:

@@ -1,0 +1,151 @@
+"""The journal is filled, trimmed under a slow node, and out of reach of one: money moves on, or it is said why not."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+
+from fivenines.drill.histories import Clients
+from fivenines.ids import new_id
+from fivenines.journal.etcd.members import member_status
+from tests.integration.etcd.proxies import wires
+from tests.integration.regions.fleet import HOSTS, NodeProcess, Regions, regions, wait_until
+from tests.integration.regions.loads import MIB, TRIMMING, Bulk, check_all_is_well
+
+
+async def post(fleet: Regions, node: NodeProcess) -> httpx.Response:
+    """Try to move something that nobody else looks at."""
+    body = {"id": new_id(), "postings": [{"source": "bulk:a", "destination": "bulk:c", "amount": 1}]}
+    return await fleet.http.post(f"{node.url}/v1/transactions", json=body)
+
+
+def test_writes_are_shed_before_the_quota_is_reached_and_taken_again_after_a_trim(tmp_path: Path) -> None:
+    quota_mib = 96
+
+    async def main() -> None:
+        async with regions(tmp_path, quota_bytes=quota_mib * MIB) as fleet:
+            for node in fleet.nodes:
+                node.planted = {"quota_mib": quota_mib}
+            await fleet.start()
+            bulk = Bulk(fleet)
+            await bulk.open()
+            for node in fleet.nodes:
+                refusal = await bulk.write_until_refused(node.url)
+                assert refusal.status_code == 503, refusal.text
+                assert refusal.json()["type"] == "/problems/journal_full"
+                assert refusal.headers["Retry-After"].isdigit()
+            await fleet.agreed()
+            await bulk.check_nothing_is_lost()
+            for member in fleet.cluster.members:
+                status = member_status(member.endpoint)
+                assert status is not None
+                assert list(status.errors) == []
+                assert status.db_size < quota_mib * MIB
+
+            # Trimming needs snapshots, which a node writes when it stops, and to be told that the tail is too long.
+            for node in fleet.nodes:
+                assert node.stop() == 0
+                node.options += TRIMMING
+                await node.start()
+            await bulk.write_until_trimmed()
+            await fleet.agreed()
+            await bulk.check_nothing_is_lost()
+            fleet.check_logs()
+
+    asyncio.run(main())
+
+
+def test_a_node_that_slept_while_its_journal_was_trimmed_and_compacted_comes_back_by_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with regions(tmp_path, options=TRIMMING) as fleet:
+            await fleet.start()
+            bulk, clients = Bulk(fleet), Clients(fleet.urls, deadline_s=60.0)
+            await bulk.open()
+            await clients.open()
+            async with clients.working():
+                slow = fleet.nodes[2]
+                await clients.wait_answered(100)
+                position = (await fleet.platform(slow))["position"]
+                slow.signal(signal.SIGSTOP)
+                await bulk.write_until_trimmed(position)
+                await clients.wait_answered(100)
+                slow.signal(signal.SIGCONT)
+                await clients.wait_answered(300)
+            await check_all_is_well(fleet, clients)
+            await bulk.check_nothing_is_lost()
+
+    asyncio.run(main())
+
+
+def test_a_new_node_begins_with_the_snapshot_of_another_when_the_journal_was_trimmed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with regions(tmp_path, options=TRIMMING) as fleet:
+            await fleet.start()
+            bulk = Bulk(fleet)
+            await bulk.open()
+            await bulk.write_until_trimmed()
+            newcomer = fleet.add_node(0, "newcomer")
+            ready = await newcomer.start()
+            (fetched,) = newcomer.events("snapshot.fetched")
+            (recovered,) = newcomer.events("node.recovered")
+            assert recovered["snapshot_position"] == fetched["position"] > 0
+            assert recovered["frames_replayed"] <= ready["position"] - fetched["position"]
+            await fleet.agreed()
+            await bulk.check_nothing_is_lost()
+            fleet.check_logs()
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_cut_off_from_the_journal_goes_on_reading_and_recovers_by_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with regions(tmp_path) as fleet:
+            members = fleet.cluster.members
+            async with wires([member.client_port for member in members], HOSTS) as between:
+                fleet.nodes.pop()
+                cut_off = fleet.add_node(2, "cut-off", endpoints=[f"127.0.0.1:{wire.port}" for wire in between])
+                await fleet.start()
+                bulk, clients = Bulk(fleet), Clients(fleet.urls, deadline_s=60.0)
+                await bulk.open()
+                await clients.open()
+                async with clients.working():
+                    for is_silent in (True, False):
+                        await clients.wait_answered(100)
+                        for wire in between:
+                            wire.block()
+                            if not is_silent:
+                                wire.break_connections()
+                        await wait_until(lambda: refuses_writes(fleet, cut_off), "it refuses writes")
+                        await check_reads_go_on(fleet, cut_off)
+                        await clients.wait_answered(100)
+                        for wire in between:
+                            wire.unblock()
+                        await wait_until(lambda: takes_writes(fleet, cut_off), "it takes writes again")
+                    await clients.wait_answered(100)
+                await check_all_is_well(fleet, clients)
+                assert len(cut_off.events("node.recovered")) == 1
+
+    asyncio.run(main())
+
+
+async def refuses_writes(fleet: Regions, node: NodeProcess) -> bool:
+    response = await post(fleet, node)
+    return response.status_code == 503 and response.json()["type"] == "/problems/journal_unavailable"
+
+
+async def takes_writes(fleet: Regions, node: NodeProcess) -> bool:
+    return (await post(fleet, node)).status_code in {200, 409}
+
+
+async def check_reads_go_on(fleet: Regions, node: NodeProcess) -> None:
+    """Assert that a node tells what it knows, and how old that is, but answers nobody who wants to know more."""
+    path = f"{node.url}/v1/accounts/mint"
+    reads = [await fleet.http.get(path) for _ in range(2)]
+    assert [read.status_code for read in reads] == [200, 200]
+    assert reads[0].headers["Ledger-Position"] == reads[1].headers["Ledger-Position"]
+    assert 0 < float(reads[0].headers["Ledger-Age"]) <= float(reads[1].headers["Ledger-Age"])
+    assert (await fleet.http.get(path, params={"consistency": "linearizable"})).status_code == 503
+    ready = await fleet.http.get(f"{node.url}/ready")
+    assert ready.status_code == 503
+    assert "out of reach" in ready.json()["detail"]
