@@ -45,6 +45,9 @@ _USUAL_OF = 32
 """About how many answers the average is of."""
 _PATIENCE_GROWTH = 1.25
 """So that asking others as well does not add to the load that makes all of them slow."""
+_SILENCE_GROWTH_MAX = 8
+_SILENCE_DECAY = 0.95
+"""Fifty responses, and a silence that was borne for twice as long is so no more."""
 _READ_S_MAX = 30.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -141,6 +144,10 @@ class EtcdClient:
         ]
         self.current = 0
         """The member that is asked first."""
+        self.nearest = 0
+        """The member to watch first."""
+        self._silence_s = 0.0
+        """For how long silence is borne just now, if that is more than the settings say."""
         self._usual_s = 0.0
         """How long an answer takes, on a moving average."""
 
@@ -184,12 +191,13 @@ class EtcdClient:
         """
         call = self._watch[index](metadata=_LEADER_REQUIRED)
         reading: asyncio.Task[Any] | None = None
+        asking: asyncio.Task[Any] | None = None
         try:
             create = rpc.WatchCreateRequest(key=keys, range_end=keys_end, start_revision=revision, fragment=True)
             await call.write(rpc.WatchRequest(create_request=create))
             while True:
                 reading = asyncio.ensure_future(call.read())
-                await self._wait_sign_of_life(call, reading)
+                asking = await self._wait_sign_of_life(call, reading, asking)
                 response = reading.result()
                 if response is grpc.aio.EOF:
                     raise WatchBrokenError(f"{self.endpoints[index]} ended the watch")
@@ -213,11 +221,11 @@ class EtcdClient:
             raise WatchBrokenError(f"{self.endpoints[index]}: the connection broke") from error
         finally:
             call.cancel()
-            if reading is not None and not reading.done():
-                reading.cancel()
-            if reading is not None:
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await reading
+            for task in (reading, asking):
+                if task is not None:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):
+                        await task
 
     def next_after(self, index: int) -> int:
         """Return the member that comes after another one."""
@@ -228,20 +236,32 @@ class EtcdClient:
         for channel in self._channels:
             await channel.close()
 
-    async def _wait_sign_of_life(self, call: Any, reading: asyncio.Task[Any]) -> None:
-        """Wait for the next response; ask for one after half of `silence_s_max`."""
-        half_s = self._settings.silence_s_max / 2
+    async def _wait_sign_of_life(
+        self, call: Any, reading: asyncio.Task[Any], asking: asyncio.Task[Any] | None
+    ) -> asyncio.Task[Any] | None:
+        """Wait for the next response; ask for one after half of the time for which silence is borne.
+
+        That is `silence_s_max`, and longer for a while after it was not enough: on a machine that is starved all
+        members are slow to answer, and leaving one after the other would be no help. Returns the question, which may
+        still be on its way.
+        """
+        settings = self._settings
+        half_s = max(settings.silence_s_max, self._silence_s) / 2
         done, _ = await asyncio.wait({reading}, timeout=half_s)
         if done:
-            return
-        asking = asyncio.ensure_future(call.write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest())))
+            self._silence_s *= _SILENCE_DECAY
+            return asking
+        # A question that is still on its way is not taken back: gRPC ends a call of which a write is cancelled.
+        if asking is None or asking.done():
+            question = rpc.WatchRequest(progress_request=rpc.WatchProgressRequest())
+            asking = asyncio.ensure_future(call.write(question))
         done, _ = await asyncio.wait({reading}, timeout=half_s)
-        if not asking.done():
-            asking.cancel()
-        with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            await asking
+        if asking.done() and not asking.cancelled():
+            asking.exception()  # if there is one, reading says the same
         if not done:
+            self._silence_s = min(4 * half_s, _SILENCE_GROWTH_MAX * settings.silence_s_max)
             raise WatchBrokenError("it went silent")
+        return asking
 
     async def _ask(self, attempt: Callable[[int, float], Awaitable[_T]], timeout_s: float) -> tuple[_T, bool]:
         """Return the first good answer of any member, and whether other attempts may have been carried out."""
