@@ -63,6 +63,7 @@ __all__ = [
     "FrameHeader",
     "SegmentHeader",
     "frame_bytes",
+    "frame_digest",
     "pack_frame",
     "pack_segment_header",
     "parse_frame_header",
@@ -92,6 +93,7 @@ _FRAME = struct.Struct("<8sQ32sQII8s")
 _CHECKED = struct.Struct("<8sQ32sQI")
 _CHECKED_BYTES = _CHECKED.size
 _CHAINED_FROM, _CHAINED_TO = 8, 56
+_CHAINED = struct.Struct("<Q32sQ")
 FRAME_HEADER_BYTES = _FRAME.size
 _GUARD_OFFSET = FRAME_HEADER_BYTES - len(_FRAME_GUARD)
 
@@ -102,6 +104,7 @@ _TAILS = tuple(bytes(-length % _ALIGNMENT) + _FRAME_END for length in range(_ALI
 _SEGMENT_NAME = re.compile(r"journal-([0-9]{20})\.log")
 
 # What the argument above rests on: frames stay aligned, and no guard word is within one flipped bit of a zero byte.
+assert _CHAINED.size == _CHAINED_TO - _CHAINED_FROM
 assert SEGMENT_HEADER_BYTES % _ALIGNMENT == 0
 assert FRAME_HEADER_BYTES % _ALIGNMENT == 0
 assert all(byte.bit_count() >= 2 for byte in _FRAME_MAGIC + _FRAME_GUARD + _FRAME_END)
@@ -174,9 +177,14 @@ def pack_frame(position: Position, previous_digest: bytes, payload: bytes) -> tu
     length = len(payload)
     checked = _CHECKED.pack(_FRAME_MAGIC, position, previous_digest, length, zlib.crc32(payload))
     header = checked + zlib.crc32(checked).to_bytes(4, "little") + _FRAME_GUARD
-    digest = hashlib.sha256(checked[_CHAINED_FROM:_CHAINED_TO])
+    return header, _TAILS[length % _ALIGNMENT], frame_digest(position, previous_digest, payload)
+
+
+def frame_digest(position: Position, previous_digest: bytes, payload: bytes) -> bytes:
+    """Return the digest of a frame."""
+    digest = hashlib.sha256(_CHAINED.pack(position, previous_digest, len(payload)))
     digest.update(payload)
-    return header, _TAILS[length % _ALIGNMENT], digest.digest()
+    return digest.digest()
 
 
 def parse_frame_header(data: bytes, offset: int = 0) -> FrameHeader:

@@ -9,7 +9,7 @@ in its lane; what it was not told it misses at once, as each piece names the one
 from msgspec import Struct
 
 from fivenines.journal.etcd.layout import LayoutError, Piece, Place
-from fivenines.journal.format import pack_frame
+from fivenines.journal.format import frame_digest
 from fivenines.journal.port import Frame, Position
 
 __all__ = ["Chain", "MissedError"]
@@ -86,7 +86,7 @@ class Chain:
         payload = state.parts[0] if len(state.parts) == 1 else b"".join(state.parts)
         state.parts = []
         state.complete = number
-        _, _, digest = pack_frame(self.position + 1, self.digest, payload)
+        digest = frame_digest(self.position + 1, self.digest, payload)
         self.position += 1
         self.digest = digest
         self.bytes += len(payload)

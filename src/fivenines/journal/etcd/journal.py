@@ -196,11 +196,12 @@ class EtcdJournal(SharedJournal):
     def position_leaving(self, tail_bytes: int) -> Position:
         """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
 
-        It is as far as marks allow: 0 when nothing must go, or when there is no mark yet that would do.
+        It is as far as marks allow: the newest one where none would do, and 0 when nothing must go.
         """
-        if self.tail_bytes <= tail_bytes:
+        if self.tail_bytes <= tail_bytes or not self._marks:
             return 0
-        return next((mark.position for mark in self._marks if self._last_bytes - mark.bytes <= tail_bytes), 0)
+        enough = (mark.position for mark in self._marks if self._last_bytes - mark.bytes <= tail_bytes)
+        return next(enough, self._marks[-1].position)
 
     # ---- appending and trimming ----------------------------------------------------------------------------------
 
@@ -419,7 +420,9 @@ class EtcdJournal(SharedJournal):
                     self._mark_if_due(lane)
         elif key.startswith(keys.lanes):
             if not is_put:
-                self._chain.forget(keys.parse_lane(key))
+                gone = keys.parse_lane(key)
+                self._chain.forget(gone)
+                self._lanes.forget(gone)
         elif key.startswith(keys.marks):
             if is_put:
                 self._add_mark(parse_place(key, event.kv.value))

@@ -12,14 +12,15 @@ the lane, and there is no order to agree on: several lanes, of one process or of
 frames is that in which etcd takes them.
 
 A lane's key goes away when the lane was idle for as long as the journal's tail reaches back (see `trimming`). Its owner
-notices at the next group, which then surely did not happen, and takes a new lane.
+is told by the journal, and takes a new lane; if it was not told yet, it notices at the next group, which then surely
+did not happen.
 """
 
 import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from msgspec import Struct
@@ -98,6 +99,12 @@ class Lanes:
     def is_ours(self, lane: str) -> bool:
         """Whether one of our tasks writes to a lane."""
         return any(owned.id == lane for owned in self._owned)
+
+    def forget(self, lane: str) -> None:
+        """Take a new lane for what comes next, if this one is ours: etcd has it no more."""
+        for owned in self._owned:
+            if owned.id == lane:
+                owned.is_gone = True
 
     def withdraw(self, append: Append) -> bool:
         """Take back an append that was not sent; False when it was."""
@@ -224,6 +231,8 @@ class _Lane:
         """The revision of the newest piece of which we were told that it was written."""
         self.next_number = 1
         """Numbers are used once, also those of groups that were given up."""
+        self.is_gone = False
+        """Whether we were told that etcd has it no more."""
         self._value = 0
         """What etcd has for the lane: the number of its newest piece, or one that was used to settle."""
         self._given_up = 0
@@ -240,7 +249,8 @@ class _Lane:
         """
         if self.id and self._given_up:
             await self._settle()
-        if not self.id:
+        # Not left to the next group to notice: if that is sent twice, nobody can say whether the first one came before.
+        if not self.id or self.is_gone:
             await self._begin()
 
     async def send(self, group: _Group) -> bool:
@@ -248,9 +258,8 @@ class _Lane:
 
         Raises a `JournalError` that says whether it happened.
         """
-        puts = [_put(self._keys.piece(self.id, number), value) for number, value in group.pieces]
         try:
-            answer = await self._write(group.newest, puts)
+            answer = await self._write(group.newest, group.pieces)
         except JournalUnreachableError as error:
             self._given_up = group.newest
             raise MaybeDoneError(error.reason) from error
@@ -297,7 +306,7 @@ class _Lane:
         number = self.next_number
         self.next_number += 1
         try:
-            answer = await self._write(number, [])
+            answer = await self._write(number, ())
         except NoSpaceError as error:
             raise JournalFullError(str(error)) from error
         found = number if answer.txn.succeeded else self._found(answer.txn)
@@ -332,17 +341,22 @@ class _Lane:
         self.id = lane
         self.newest = self._value = self._given_up = 0
         self.next_number = 1
+        self.is_gone = False
 
-    async def _write(self, number: int, puts: list[rpc.RequestOp]) -> Answer:
+    async def _write(self, number: int, pieces: Sequence[tuple[int, bytes]]) -> Answer:
         key = self._keys.lane(self.id)
         request = rpc.TxnRequest(
             compare=[
                 epoch_is(self._keys, self._epoch),
                 rpc.Compare(target=rpc.Compare.VALUE, key=key, value=number_value(self._value)),
             ],
-            success=[*puts, _put(key, number_value(number))],
             failure=[_get(self._keys.epoch), _get(key)],
         )
+        for piece, value in pieces:
+            # Made in place: a message that is added to another one is copied.
+            put = request.success.add().request_put
+            put.key, put.value = self._keys.piece(self.id, piece), value
+        request.success.append(_put(key, number_value(number)))
         try:
             return await self._client.txn(request, self._timeout_s)
         except RefusedError as error:

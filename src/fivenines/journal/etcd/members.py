@@ -1,4 +1,4 @@
-"""The members: whether they may keep a journal, how full they are, and which is the nearest one that is well.
+"""The members: whether they may keep a journal, how full they are, which one leads, and which is the nearest.
 
 A member that is asked for its state answers with its version, the etcd that it belongs to, and the size of its
 database. Appends are refused here, before etcd's quota is reached: beyond it etcd raises an alarm, and takes no writes
@@ -104,10 +104,13 @@ class Members:
         self._bytes_of_file = max(status.db_size for _, status in found)
         self._alarm = any("NOSPACE" in error or "no space" in error for _, status in found for error in status.errors)
         self._journal_bytes_then = None
-        # Back to the nearest member that is well.
+        # Back to the members that serve best: the leader, to which any other would send a write on, and for watching
+        # the nearest that is well.
         well = [number for number, answer in enumerate(answers) if answer is not None and answer.leader]
         if well:
-            self._client.current = well[0]
+            leading = [number for number, answer in enumerate(answers) if answer is not None and _leads(answer)]
+            self._client.current = leading[0] if leading else well[0]
+            self._client.nearest = well[0]
 
     async def watch(self, fail: Callable[[str], None]) -> None:
         """Look at intervals, for ever; `fail` is told when a member must not keep the journal."""
@@ -125,3 +128,7 @@ class Members:
             raise EtcdRefusedError(endpoint, reason)
         if self._cluster_id not in {None, status.header.cluster_id}:
             raise EtcdRefusedError(endpoint, "it belongs to another etcd than the journal was opened in")
+
+
+def _leads(status: rpc.StatusResponse) -> bool:
+    return status.leader == status.header.member_id
