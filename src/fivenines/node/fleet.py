@@ -41,6 +41,8 @@ _POST_S_MAX = 1.0
 class Statement(Struct, frozen=True, kw_only=True):
     """What a node says of itself."""
 
+    instance: str
+    """Of the process: another one under the same name is a mistake of whoever started it."""
     region: str
     url: str
     version: str
@@ -135,6 +137,8 @@ class Fleet:
         self._node = node
         self._journal = journal
         self._auditor = Auditor(node.state)
+        self._instance = node.writer.id.hex()
+        self._was_heard = False
         self._posted: tuple[Any, ...] = ()
         self._posted_s = float("-inf")
         self._trimming: asyncio.Task[None] | None = None
@@ -192,6 +196,7 @@ class Fleet:
             self._node.leave(self._journal.failed)
             return
         members = self.members
+        self._look_for_double(members)
         audits = [
             member.statement.audits
             for member in members
@@ -217,6 +222,19 @@ class Fleet:
             else:
                 _log.info("journal.reached_again", position=self._node.replica.position)
 
+    def _look_for_double(self, members: list[Member]) -> None:
+        """Tell when another process goes by our name: each hides the other, and their region counts wrongly.
+
+        At first there may be a notice of the process that was here before; after our own there must be no other.
+        """
+        ours = next((member for member in members if member.name == self.identity.name), None)
+        if ours is None:
+            return
+        is_ours = ours.statement.instance == self._instance
+        if self._was_heard and not is_ours:
+            _log.error("fleet.name_taken", node=ours.name, other=ours.statement.url)
+        self._was_heard = is_ours
+
     async def _post(self) -> None:
         node = self._node
         now_s = asyncio.get_running_loop().time()
@@ -224,6 +242,7 @@ class Fleet:
         if self._is_cut_off or (news == self._posted and now_s - self._posted_s < self.settings.refresh_s):
             return
         statement = Statement(
+            instance=self._instance,
             region=self.identity.region,
             url=self.identity.url,
             version=fivenines.__version__,

@@ -8,6 +8,7 @@ for. Only what starting anew cannot mend ends the process.
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from fivenines.journal import JournalError, NotDoneError, SharedJournal
+from fivenines.journal.disk import release_lock, take_lock
+from fivenines.journal.segments import list_segments
 from fivenines.node import snapshots
 from fivenines.node.gateway import Gateway, send_answer
 from fivenines.node.http import HttpServer, connections_that_fit, listen
@@ -125,8 +128,27 @@ async def serve_in_region(
 
     Raises:
         OSError: the address cannot be had.
+        JournalLockedError: another process serves from this folder.
         JournalError, RecoveryError, CodecError, RulesUnsupportedError: what starting anew cannot mend.
     """
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    if list_segments(settings.directory):
+        raise RecoveryError(
+            f"{settings.directory} holds a journal of its own: a node on a journal that is shared wants another folder"
+        )
+    lock = take_lock(settings.directory)
+    try:
+        await _serve(settings, open_journal, on_ready, on_progress)
+    finally:
+        release_lock(lock)
+
+
+async def _serve(
+    settings: RegionSettings,
+    open_journal: Callable[[], Awaitable[SharedJournal]],
+    on_ready: Callable[[Node, str], None],
+    on_progress: Callable[[int, int], None],
+) -> None:
     listener = listen(settings.host, settings.port)
     front = Front(retry_after_s=settings.node.limits.retry_after_s)
     server = HttpServer(
@@ -146,7 +168,6 @@ async def serve_in_region(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    settings.directory.mkdir(parents=True, exist_ok=True)
     server.listen()
     serving = asyncio.create_task(server.serve(), name="http")
     keeping = asyncio.create_task(keeper.run(), name="node")
@@ -203,6 +224,9 @@ class _Keeper:
                     raise
                 self._tell(str(error))
             if not self._stopping.is_set():
+                # The state that was left is large, and out of the collector's sight, like all that lives long.
+                gc.unfreeze()
+                gc.collect()
                 await asyncio.sleep(_PAUSE_S)
 
     def _tell(self, reason: str) -> None:

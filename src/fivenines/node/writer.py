@@ -108,6 +108,11 @@ class Writer:
         self._journal_full: str | None = None
 
     @property
+    def id(self) -> bytes:
+        """Names this writer, and so this process, in its frames."""
+        return self._id
+
+    @property
     def queued_requests(self) -> int:
         """Requests that wait for a frame."""
         return len(self._queue)

@@ -13,6 +13,7 @@ def member(
     name: str, *, region: str = "", snapshot: int = 0, age_s: float = 0.0, out_of_service: str | None = None
 ) -> Member:
     statement = Statement(
+        instance=name,
         region=region or name.rpartition("-")[0],
         url=f"http://{name}",
         version="1",
