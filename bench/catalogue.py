@@ -2,13 +2,15 @@
 
 from bench.harness import Benchmark, Figure, Ratio
 from bench.in_process import EMBEDDED
+from bench.journal import JOURNAL
 from bench.over_http import OVER_HTTP
 from bench.overload import OVERLOAD
 from bench.peers.benchmarks import PEERS
+from bench.regions import REGIONS
 
 __all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
 
-BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *PEERS)
+BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *JOURNAL, *REGIONS, *PEERS)
 
 
 def times_the_peer(name: str, ours: str, peer: str, meaning: str) -> Ratio:

@@ -40,6 +40,13 @@ class Server:
             part = names[start : start + PAGE]
             self._post("/v1/accounts", [{"id": name, "asset": ASSET, "min_balance": MIN_BALANCE} for name in part])
 
+    def metric(self, name: str) -> float:
+        """Return the value of a metric that has no labels."""
+        for line in self._http.get("/metrics").raise_for_status().text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.removeprefix(f"{name} "))
+        raise BenchError(f"{self.url} has no metric {name}")
+
     def moved(self) -> int:
         """Return the sum of all debits, once it is sure that it is that of all credits, too."""
         for _ in range(MOVED_TRIES):
