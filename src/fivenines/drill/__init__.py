@@ -12,5 +12,8 @@ chart.py       the course of a drill as a picture: for the terminal, and as SVG
 report.py      the report, and build/demo.json
 live.py        what is shown meanwhile
 demo.py        `make demo`: all of the above, in order
+histories.py   clients of several nodes at once, who write down what they were told, and when
+linearizability.py, account_model.py
+               judge whether a single copy of the accounts could have told them that
 simulation/    whole fleets on virtual time, from a seed
 """

@@ -60,8 +60,8 @@ class Accounts:
         self.floors = dict(floors)
         self._index = {account: number for number, account in enumerate(self.balances)}
 
-    def __repr__(self) -> str:
-        return f"Accounts({self.balances}, floors={self.floors})"
+    def __str__(self) -> str:
+        return ", ".join(f"{balance} in {account}" for account, balance in self.balances.items())
 
     @property
     def initial(self) -> Balances:

@@ -13,7 +13,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from fivenines.client import AsyncLedger, MaybeDoneError, RefusedError, UnavailableError, new_id
+from fivenines.client import (
+    AsyncLedger,
+    MaybeDoneError,
+    NewTransaction,
+    Posting,
+    RefusedError,
+    UnavailableError,
+    new_id,
+)
 from fivenines.drill.account_model import POSTED, REFUSED, AccountOperation, Accounts, Read, Transfer
 from fivenines.drill.linearizability import Violation, check
 
@@ -44,6 +52,7 @@ class Clients:
         balance: what each account has in the beginning.
         pause_s: how long a client thinks between two operations, at most.
         deadline_s: how long an operation may take.
+        linearizable: whether reads ask to be; if not, any node's own state will do, and the judge finds out.
         seed: what they choose is drawn from it; what they meet is not.
     """
 
@@ -56,6 +65,7 @@ class Clients:
         balance: int = 50,
         pause_s: float = 0.02,
         deadline_s: float = 30.0,
+        linearizable: bool = True,
         seed: int = 0,
     ) -> None:
         self._urls = list(urls)
@@ -64,6 +74,7 @@ class Clients:
         self._balance = balance
         self._pause_s = pause_s
         self._deadline_s = deadline_s
+        self._linearizable = linearizable
         self._chance = random.Random(seed)
         self.operations: list[AccountOperation] = []
         """What was asked and answered so far."""
@@ -117,18 +128,14 @@ class Clients:
 
     async def send_again(self) -> list[str]:
         """Send every transfer once more under its id, and tell which were answered otherwise than the first time."""
+        again = [NewTransaction(id=sent.id, postings=[_posting(sent.transfer)]) for sent in self.sent]
         async with AsyncLedger(*self._urls, deadline_s=self._deadline_s) as ledger:
-            places = asyncio.Semaphore(32)
-
-            async def again(sent: Sent) -> str | None:
-                async with places:
-                    outcome, position = await _post(ledger, sent.id, sent.transfer)
-                if sent.outcome is None or (outcome, position) == (sent.outcome, sent.position):
-                    return None
-                return f"{sent.id}: {sent.outcome} at {sent.position}, and now {outcome} at {position}"
-
-            answers = await asyncio.gather(*map(again, self.sent))
-        return [answer for answer in answers if answer is not None]
+            results = await ledger.submit(again)
+        return [
+            f"{sent.id}: {sent.outcome} at {sent.position}, and now {result.outcome} at {result.position}"
+            for sent, result in zip(self.sent, results, strict=True)
+            if sent.outcome is not None and (result.outcome, result.position) != (sent.outcome, sent.position)
+        ]
 
     # --- one client
 
@@ -136,7 +143,7 @@ class Clients:
         chance = random.Random(self._chance.random())
         first = number % len(self._urls)
         urls = self._urls[first:] + self._urls[:first]
-        async with AsyncLedger(*urls, deadline_s=self._deadline_s) as ledger:
+        async with AsyncLedger(*urls, deadline_s=self._deadline_s, reads_own_writes=self._linearizable) as ledger:
             while self._is_working:
                 await asyncio.sleep(chance.random() * self._pause_s)
                 try:
@@ -151,9 +158,9 @@ class Clients:
         names = tuple(chance.sample(self._names, chance.choice([1, 1, 2, 3])))
         invoked = time.monotonic()
         if len(names) == 1:
-            found = [await ledger.account(names[0], linearizable=True)]
+            found = [await ledger.account(names[0], linearizable=self._linearizable)]
         else:
-            found = await ledger.accounts_of(names, linearizable=True)
+            found = await ledger.accounts_of(names, linearizable=self._linearizable)
         balances = {account.id: account.balance for account in found}
         self._take(number, invoked, Read(names), tuple(balances[name] for name in names))
 
@@ -179,15 +186,17 @@ class Clients:
 
 
 async def _post(ledger: AsyncLedger, id: str, transfer: Transfer) -> tuple[str, int | None]:
-    assert transfer.source is not None
-    assert transfer.destination is not None
     try:
-        result = await ledger.post(
-            id=id, source=transfer.source, destination=transfer.destination, amount=transfer.amount
-        )
+        result = await ledger.transact([_posting(transfer)], id=id)
     except RefusedError as error:
         if error.outcome != REFUSED:
             raise
         return REFUSED, error.position
     assert result.outcome == POSTED, result
     return POSTED, result.position
+
+
+def _posting(transfer: Transfer) -> Posting:
+    assert transfer.source is not None
+    assert transfer.destination is not None
+    return Posting(transfer.source, transfer.destination, transfer.amount)

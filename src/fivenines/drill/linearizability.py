@@ -96,7 +96,7 @@ class Violation(Generic[In, Out]):
 
     def __str__(self) -> str:
         start = min(operation.invoked for operation in self.operations)
-        lines = [f"no order explains these operations, which begin with {self.model.initial}:"]
+        lines = [f"no order explains these operations, which begin with {self.model}:"]
         for each in sorted(self.operations, key=lambda operation: operation.invoked):
             until = "never" if each.returned is None else f"{each.returned - start:.6f}"
             told = "?" if each.output is None else str(each.output)

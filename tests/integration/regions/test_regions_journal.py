@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from fivenines.drill.account_model import Read
 from fivenines.drill.histories import Clients
 from fivenines.ids import new_id
 from fivenines.journal.etcd.members import member_status
@@ -21,7 +22,7 @@ async def post(fleet: Regions, node: NodeProcess) -> httpx.Response:
 
 
 def test_writes_are_shed_before_the_quota_is_reached_and_taken_again_after_a_trim(tmp_path: Path) -> None:
-    quota_mib = 96
+    quota_mib = 48
 
     async def main() -> None:
         async with regions(tmp_path, quota_bytes=quota_mib * MIB) as fleet:
@@ -116,8 +117,8 @@ def test_a_node_that_is_cut_off_from_the_journal_goes_on_reading_and_recovers_by
                             wire.block()
                             if not is_silent:
                                 wire.break_connections()
-                        await wait_until(lambda: refuses_writes(fleet, cut_off), "it refuses writes")
-                        await check_reads_go_on(fleet, cut_off)
+                        await wait_until(lambda: is_cut_off(fleet, cut_off), "it knows that it is cut off")
+                        await check_only_reads_go_on(fleet, cut_off)
                         await clients.wait_answered(100)
                         for wire in between:
                             wire.unblock()
@@ -129,23 +130,48 @@ def test_a_node_that_is_cut_off_from_the_journal_goes_on_reading_and_recovers_by
     asyncio.run(main())
 
 
-async def refuses_writes(fleet: Regions, node: NodeProcess) -> bool:
-    response = await post(fleet, node)
-    return response.status_code == 503 and response.json()["type"] == "/problems/journal_unavailable"
+def test_the_judge_finds_the_old_reads_of_a_node_that_is_cut_off(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with regions(tmp_path) as fleet:
+            members = fleet.cluster.members
+            async with wires([member.client_port for member in members], HOSTS) as between:
+                fleet.nodes.pop()
+                fleet.add_node(2, "cut-off", endpoints=[f"127.0.0.1:{wire.port}" for wire in between])
+                await fleet.start()
+                clients = Clients(fleet.urls, deadline_s=60.0, linearizable=False)
+                await clients.open()
+                async with clients.working():
+                    for wire in between:
+                        wire.block()
+                    await clients.wait_answered(500)
+                    for wire in between:
+                        wire.unblock()
+                assert clients.failed == []
+                violation = clients.violation()
+                assert violation is not None
+                assert any(isinstance(each.input, Read) for each in violation.operations)
+                assert len(violation.operations) < 30, str(violation)
+
+    asyncio.run(main())
+
+
+async def is_cut_off(fleet: Regions, node: NodeProcess) -> bool:
+    ready = await fleet.http.get(f"{node.url}/ready")
+    return ready.status_code == 503 and "out of reach" in ready.json()["detail"]
 
 
 async def takes_writes(fleet: Regions, node: NodeProcess) -> bool:
     return (await post(fleet, node)).status_code in {200, 409}
 
 
-async def check_reads_go_on(fleet: Regions, node: NodeProcess) -> None:
-    """Assert that a node tells what it knows, and how old that is, but answers nobody who wants to know more."""
+async def check_only_reads_go_on(fleet: Regions, node: NodeProcess) -> None:
+    """Assert that a node tells what it knows, and how old that is, and refuses whatever the journal is needed for."""
     path = f"{node.url}/v1/accounts/mint"
     reads = [await fleet.http.get(path) for _ in range(2)]
     assert [read.status_code for read in reads] == [200, 200]
     assert reads[0].headers["Ledger-Position"] == reads[1].headers["Ledger-Position"]
     assert 0 < float(reads[0].headers["Ledger-Age"]) <= float(reads[1].headers["Ledger-Age"])
-    assert (await fleet.http.get(path, params={"consistency": "linearizable"})).status_code == 503
-    ready = await fleet.http.get(f"{node.url}/ready")
-    assert ready.status_code == 503
-    assert "out of reach" in ready.json()["detail"]
+    written = await post(fleet, node)
+    assert (written.status_code, written.json()["type"]) == (503, "/problems/journal_unavailable")
+    newest = await fleet.http.get(path, params={"consistency": "linearizable"})
+    assert (newest.status_code, newest.json()["type"]) == (503, "/problems/not_there_yet")

@@ -5,9 +5,13 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from fivenines.drill.histories import Clients
 from tests.integration.regions.fleet import regions
 from tests.integration.regions.loads import check_all_is_well
+
+pytestmark = pytest.mark.crash
 
 
 def test_nodes_and_members_are_killed_and_stopped_under_load_and_nothing_fails(
@@ -84,6 +88,32 @@ def test_everything_is_killed_at_once_and_started_again_and_nothing_acknowledged
                     fleet.cluster.start()
                     await starting
                     await clients.wait_answered(200)
+            await check_all_is_well(fleet, clients)
+
+    asyncio.run(main())
+
+
+def test_what_clients_are_not_told_during_an_outage_was_done_or_not_and_nothing_else_is_strange(
+    tmp_path: Path, crash_factor: int
+) -> None:
+    async def main() -> None:
+        async with regions(tmp_path) as fleet:
+            await fleet.start()
+            clients = Clients(fleet.urls, deadline_s=1.0)
+            await clients.open()
+            async with clients.working():
+                for _ in range(crash_factor):
+                    await clients.wait_answered(200)
+                    for member in fleet.cluster.members[:2]:
+                        member.signal(signal.SIGSTOP)
+                    wanted = len(clients.failed) + 20
+                    while len(clients.failed) < wanted:
+                        await asyncio.sleep(0.05)
+                    for member in fleet.cluster.members[:2]:
+                        member.signal(signal.SIGCONT)
+                    await clients.wait_answered(300)
+            assert any(sent.outcome is None for sent in clients.sent)
+            clients.failed.clear()
             await check_all_is_well(fleet, clients)
 
     asyncio.run(main())

@@ -153,8 +153,8 @@ def test_a_write_without_an_answer_explains_nothing_from_before_it() -> None:
 
 
 def test_the_witness_of_a_violation_in_a_long_history_is_short_and_can_be_read() -> None:
-    history = lived(random.Random(7), operations=2_000, clients=16, model=BANK)
-    number = next(n for n, each in enumerate(history) if n > 1_000 and isinstance(each.input, Read))
+    history = lived(random.Random(7), operations=1_000, clients=16, model=BANK)
+    number = next(n for n, each in enumerate(history) if n > 500 and isinstance(each.input, Read))
     output = history[number].output
     assert isinstance(output, tuple)
     history[number] = replace(history[number], output=(output[0] + 10_000, *output[1:]))
@@ -263,5 +263,5 @@ def test_the_verdict_is_that_of_trying_every_order(chance: random.Random, operat
 
 
 def test_thousands_of_operations_of_sixteen_clients_are_judged() -> None:
-    history = lived(random.Random(1), operations=6_000, clients=16, model=BANK, unanswered=0.001)
+    history = lived(random.Random(1), operations=4_000, clients=16, model=BANK, unanswered=0.001)
     assert check(BANK, history) is None
