@@ -1,9 +1,7 @@
 """The command line: `python -m bench`."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.catalogue import BENCHMARKS, FIGURES, RATIOS
 from bench.harness import Benchmark, Summary, measure, ratios_of, runs_of, select
 from bench.machine import describe_machine
-from bench.processes import BenchError, work_folder
+from bench.processes import BenchError, leave_on_sigterm, work_folder
 from bench.report import print_table, write_json
 
 BUILD = Path(__file__).parents[1] / "build"
@@ -35,7 +33,7 @@ def main(
 
     For instance: `python -m bench --only durable_per_s --only postgres_set_per_s --runs 3`
     """
-    signal.signal(signal.SIGTERM, leave)
+    leave_on_sigterm()
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDTH_IN_FILES)
@@ -93,11 +91,6 @@ def measure_all(chosen: list[Benchmark], *, runs: int, quick: bool, work: Path) 
             except BenchError as error:
                 failures.append(f"{benchmark.name}: {error}")
     return measured, failures
-
-
-def leave(_signal: int, _frame: FrameType | None) -> None:
-    """Stop in order, so that no server stays behind."""
-    raise SystemExit(143)
 
 
 if __name__ == "__main__":

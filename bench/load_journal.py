@@ -55,6 +55,8 @@ class JournalPart(msgspec.Struct, frozen=True):
     """Acknowledged."""
     failed: int
     """Appends that raised."""
+    failure: str
+    """What the last of them said."""
     p50_ms: float
     """From the call of an append to its return."""
     p99_ms: float
@@ -76,6 +78,7 @@ class Tally:
 
     latencies_s: list[float] = field(default_factory=list)
     failed: int = 0
+    failure: str = ""
     lag_s: float = 0.0
 
 
@@ -112,6 +115,7 @@ class Load:
             seconds=seconds,
             frames=len(latencies_s),
             failed=tally.failed,
+            failure=tally.failure,
             p50_ms=quantile(latencies_s, 0.50) * 1_000,
             p99_ms=quantile(latencies_s, 0.99) * 1_000,
             max_ms=quantile(latencies_s, 1) * 1_000,
@@ -125,8 +129,8 @@ class Load:
             try:
                 await self._journal.append(next(self._payloads))
             except JournalError as error:
-                print(repr(error), file=sys.stderr, flush=True)
                 self._tally.failed += 1
+                self._tally.failure = repr(error)
                 await asyncio.sleep(0.01)
             else:
                 self._tally.latencies_s.append(time.perf_counter() - began)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.members import etcd_version
 from bench.peers.postgres import postgres_version
 from bench.processes import BenchError, filesystem_of
 from bench.wrk import wrk_version
@@ -32,6 +33,7 @@ class Machine(msgspec.Struct, frozen=True):
     sync_ms: float
     """Median time to append 64 KiB to a file and fdatasync it there."""
     python: str
+    etcd: str
     postgres: str
     wrk: str
     load_average: float
@@ -48,6 +50,7 @@ def describe_machine(work: Path) -> Machine:
         filesystem=filesystem_of(work),
         sync_ms=round(measure_sync_ms(work), 3),
         python=f"{platform.python_implementation()} {platform.python_version()}",
+        etcd=version_or_none(etcd_version),
         postgres=version_or_none(postgres_version),
         wrk=version_or_none(wrk_version),
         load_average=round(os.getloadavg()[0], 2),

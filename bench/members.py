@@ -1,12 +1,13 @@
 """The members of an etcd that a benchmark starts, and what they take of the machine."""
 
 import os
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.processes import BenchError
-from fivenines.drill.members import Cluster, EtcdMissingError, make_cluster, running
+from fivenines.drill.members import Cluster, EtcdMissingError, etcd_program, make_cluster, running
 from fivenines.journal.etcd.members import member_status
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SNAPSHOT_COUNT",
     "cpu_s",
     "database_mb",
+    "etcd_version",
     "memory_mb",
     "memory_peak_mb",
     "pids",
@@ -53,6 +55,14 @@ def running_members(
         raise BenchError(str(error)) from error
     except TimeoutError as error:
         raise BenchError(f"etcd: {error}") from error
+
+
+def etcd_version() -> str:
+    """Return the version, as in `etcd 3.4.23`."""
+    if not etcd_program():
+        raise BenchError(str(EtcdMissingError()))
+    printed = subprocess.run([etcd_program(), "--version"], capture_output=True, text=True, check=False).stdout
+    return f"etcd {printed.partition(':')[2].partition(chr(10))[0].strip()}"
 
 
 def pids(cluster: Cluster) -> list[int]:

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
-__all__ = ["BenchError", "filesystem_of", "free_port", "running", "work_folder"]
+__all__ = ["BenchError", "filesystem_of", "free_port", "leave_on_sigterm", "running", "work_folder"]
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -123,6 +124,15 @@ def wait_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], *, n
         if time.monotonic() > deadline:
             raise BenchError(f"{name} was not ready in {READY_TIMEOUT_S:.0f} s:\n{tail}")
         time.sleep(0.05)
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM end this program in order, so that nothing that it started stays behind."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(143)
 
 
 def stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:

@@ -12,20 +12,14 @@ from rich.text import Text
 from bench.harness import Figure, Summary
 from bench.machine import Machine
 
-__all__ = ["print_table", "write_json"]
+__all__ = ["machine_line", "print_table", "write_json"]
 
 
 def print_table(
     console: Console, machine: Machine, figures: Mapping[str, Figure], measured: Mapping[str, Summary]
 ) -> None:
     """Print the machine and one row a figure."""
-    console.print(
-        f"\n[bold]{escape(machine.cpu)}[/], {machine.cores} cores, {machine.memory_gib} GiB, {escape(machine.kernel)},"
-        f" {escape(machine.filesystem)} (64 KiB written and synced in {machine.sync_ms} ms), {machine.python},"
-        f" {escape(machine.postgres)}, {escape(machine.wrk)}; load average before: {machine.load_average}",
-        highlight=False,
-        emoji=False,
-    )
+    console.print(machine_line(machine), highlight=False, emoji=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", no_wrap=True)
     table.add_column("what")
@@ -39,6 +33,16 @@ def print_table(
         values[0] = f"[{style or 'bold'}]{values[0]}[/]"
         table.add_row(name, Text(figure.meaning), *values, str(summary.runs), goal_of(figure), summary.unit)
     console.print(table)
+
+
+def machine_line(machine: Machine) -> str:
+    """Describe the machine, in rich's markup."""
+    programs = f"{machine.python}, {machine.etcd}, {machine.postgres}, {machine.wrk}"
+    return (
+        f"\n[bold]{escape(machine.cpu)}[/], {machine.cores} cores, {machine.memory_gib} GiB, {escape(machine.kernel)},"
+        f" {escape(machine.filesystem)} (64 KiB written and synced in {machine.sync_ms} ms), {escape(programs)};"
+        f" load average before: {machine.load_average}"
+    )
 
 
 def shown(value: float) -> str:

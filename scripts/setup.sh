@@ -84,6 +84,7 @@ install_python_packages() {
     case "$1" in
     run) target=. ;;
     dev) target='.[dev,bench,etcd]' ;; # the linters read the benchmarks too, and want to know the peers' types
+    bench) target='.[bench,etcd]' ;;
     *) target=".[$1]" ;;
     esac
     say "installing Python packages for: $1"
@@ -119,7 +120,10 @@ ensure_etcd() {
 case "${1:-}" in
 run) ;;
 dev) ensure_etcd ;;
-bench) ensure_bench_packages ;;
+bench)
+    ensure_bench_packages
+    ensure_etcd
+    ;;
 *) die "usage: scripts/setup.sh run|dev|bench" ;;
 esac
 ensure_venv

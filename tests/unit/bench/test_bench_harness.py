@@ -22,6 +22,11 @@ NAMED_BY_CONTRACT = {
     "snapshot_1m_accounts_s",
     "bytes_per_account",
     "bytes_per_id",
+    "append_small_p50_ms",
+    "append_frames_64k_per_s",
+    "leader_kill_gap_s",
+    "regions_single_per_s",
+    "regions_msgpack_8000_per_s",
     "postgres_single_http_per_s",
     "postgres_set_per_s",
 }
