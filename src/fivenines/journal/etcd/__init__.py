@@ -2,7 +2,8 @@
 
 Needs the extra `etcd` (gRPC); nothing outside this package imports it. Begin with `journal`, the `Journal` itself;
 `layout` has the keys and values, `chain` makes frames of them, `lanes` writes them, `reading` reads them back,
-`trimming` lets go of them, `founding` begins and ends journals, `members` watches over etcd, and `client` speaks to it.
+`trimming` lets go of them, `founding` begins and ends journals, `members` watches over etcd, `client` speaks to it, and
+`outside` is all that leads out of here, for a simulator to take its place.
 
 **Order.** A frame is one key, or a few for a long payload (*pieces*), written once under a number that nobody uses
 again. The frames' order is that of the etcd revisions that completed them, which a Raft majority decided and which is
@@ -36,6 +37,7 @@ from fivenines.journal.etcd.errors import (
 )
 from fivenines.journal.etcd.founding import fence, found
 from fivenines.journal.etcd.journal import EtcdJournal
+from fivenines.journal.etcd.outside import Outside
 from fivenines.journal.etcd.settings import EtcdJournalSettings, EtcdTls
 
 assert FORK_SUPPORT is not None  # imported for what it does, before anything imports gRPC
@@ -48,6 +50,7 @@ __all__ = [
     "JournalExistsError",
     "JournalMissingError",
     "JournalUnreachableError",
+    "Outside",
     "fence",
     "found",
 ]

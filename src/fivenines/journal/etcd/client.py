@@ -9,7 +9,6 @@ Two clients of one mind: `EtcdClient` for the event loop, and `BlockingClient`, 
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,7 +18,8 @@ import structlog
 
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.errors import JournalUnreachableError
-from fivenines.journal.etcd.settings import EtcdJournalSettings, EtcdTls
+from fivenines.journal.etcd.outside import OUTSIDE, Outside
+from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.port import JournalClosedError
 
 __all__ = [
@@ -49,15 +49,6 @@ _SILENCE_GROWTH_MAX = 8
 _SILENCE_DECAY = 0.95
 """Fifty responses, and a silence that was borne for twice as long is so no more."""
 _READ_S_MAX = 30.0
-_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 500),
-)
 _NO_SPACE = "database space exceeded"
 _COMPACTED = "required revision has been compacted"
 _PERMANENT = frozenset(
@@ -113,10 +104,10 @@ class Answer(NamedTuple):
 class EtcdClient:
     """Members of one etcd, on the event loop that it was made on."""
 
-    def __init__(self, settings: EtcdJournalSettings) -> None:
+    def __init__(self, settings: EtcdJournalSettings, outside: Outside = OUTSIDE) -> None:
         self.endpoints = settings.endpoints
         self._settings = settings
-        self._channels = [_aio_channel(endpoint, settings.tls) for endpoint in settings.endpoints]
+        self._channels = [outside.channel(endpoint, settings.tls) for endpoint in settings.endpoints]
         self._txn = [_txn_method(channel) for channel in self._channels]
         self._compact = [
             channel.unary_unary(
@@ -265,7 +256,8 @@ class EtcdClient:
 
     async def _ask(self, attempt: Callable[[int, float], Awaitable[_T]], timeout_s: float) -> tuple[_T, bool]:
         """Return the first good answer of any member, and whether other attempts may have been carried out."""
-        deadline = time.monotonic() + timeout_s
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
         patience_s = max(self._settings.patience_s, _PATIENCE_USUAL * self._usual_s)
         index = self.current
         running: dict[asyncio.Task[_T], int] = {}
@@ -275,7 +267,7 @@ class EtcdClient:
         failed_in_a_row = 0
         try:
             while True:
-                left_s = deadline - time.monotonic()
+                left_s = deadline - clock()
                 if left_s <= 0:
                     raise JournalUnreachableError(reason)
                 for task in [task for task, member in running.items() if member == index]:
@@ -285,14 +277,15 @@ class EtcdClient:
                     task.cancel()
                     del running[task]
                 limit = min(left_s, _ATTEMPT_S_MAX)
-                begun[index] = time.monotonic()
+                begun[index] = clock()
                 running[asyncio.create_task(self._attempt(attempt, index, limit))] = index
                 done, _ = await asyncio.wait(
                     running, timeout=min(left_s, patience_s), return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
                     patience_s *= _PATIENCE_GROWTH
-                for task in done:
+                # In the order in which they were asked; that of a set is another one each time.
+                for task in [task for task in running if task in done]:
                     member = running.pop(task)
                     try:
                         answer = task.result()
@@ -308,14 +301,14 @@ class EtcdClient:
                             reason = str(why)
                             continue
                     self.current = member
-                    self._usual_s += (time.monotonic() - begun[member] - self._usual_s) / _USUAL_OF
+                    self._usual_s += (clock() - begun[member] - self._usual_s) / _USUAL_OF
                     return answer, maybe_done or bool(running)
                 index = self.next_after(index)
                 if done and not running:
                     failed_in_a_row += 1
                     if failed_in_a_row >= len(self.endpoints):
                         pause = _PAUSE_S[min(failed_in_a_row - len(self.endpoints), len(_PAUSE_S) - 1)]
-                        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+                        await asyncio.sleep(min(pause, max(0.0, deadline - clock())))
         finally:
             for task in running:
                 task.cancel()
@@ -330,9 +323,10 @@ class EtcdClient:
 class BlockingClient:
     """Reading transactions, from any thread."""
 
-    def __init__(self, settings: EtcdJournalSettings) -> None:
+    def __init__(self, settings: EtcdJournalSettings, outside: Outside = OUTSIDE) -> None:
         self._settings = settings
-        self._channels = [_channel(endpoint, settings.tls) for endpoint in settings.endpoints]
+        self._outside = outside
+        self._channels = [outside.blocking_channel(endpoint, settings.tls) for endpoint in settings.endpoints]
         self._txn = [_txn_method(channel) for channel in self._channels]
         self._current = 0
         self._closed = False
@@ -345,13 +339,14 @@ class BlockingClient:
             JournalClosedError: the client was closed meanwhile.
             RefusedError, CompactedError: as they say.
         """
-        deadline = time.monotonic() + _READ_S_MAX
+        clock = self._outside.clock
+        deadline = clock() + _READ_S_MAX
         attempts = 0
         index = self._current
         # A member that hangs is given up early while there are others to ask, and late when all of them are slow.
         limit = self._settings.patience_s
         while True:
-            left_s = deadline - time.monotonic()
+            left_s = deadline - clock()
             try:
                 answer: rpc.TxnResponse = self._txn[index](request, timeout=min(limit, left_s))
             except ValueError as error:
@@ -363,7 +358,7 @@ class BlockingClient:
                 try:
                     raise _translate(self._settings.endpoints[index], error, maybe_done=False) from error
                 except _TryNextError as why:
-                    if time.monotonic() >= deadline:
+                    if clock() >= deadline:
                         raise JournalUnreachableError(str(why)) from error
             else:
                 self._current = index
@@ -373,7 +368,7 @@ class BlockingClient:
             if attempts % len(self._channels) == 0:
                 rounds = attempts // len(self._channels)
                 limit = min(limit * 2, _ATTEMPT_S_MAX)
-                time.sleep(_PAUSE_S[min(rounds, len(_PAUSE_S)) - 1])
+                self._outside.sleep(_PAUSE_S[min(rounds, len(_PAUSE_S)) - 1])
 
     def close(self) -> None:
         """Close all connections."""
@@ -410,23 +405,3 @@ def _txn_method(channel: Any) -> Any:
         request_serializer=rpc.TxnRequest.SerializeToString,
         response_deserializer=rpc.TxnResponse.FromString,
     )
-
-
-def _credentials(tls: EtcdTls) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        root_certificates=tls.authorities.read_bytes() if tls.authorities else None,
-        private_key=tls.key.read_bytes() if tls.key else None,
-        certificate_chain=tls.certificate.read_bytes() if tls.certificate else None,
-    )
-
-
-def _channel(endpoint: str, tls: EtcdTls | None) -> grpc.Channel:
-    if tls is None:
-        return grpc.insecure_channel(endpoint, options=_OPTIONS)
-    return grpc.secure_channel(endpoint, _credentials(tls), options=_OPTIONS)
-
-
-def _aio_channel(endpoint: str, tls: EtcdTls | None) -> grpc.aio.Channel:
-    if tls is None:
-        return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
-    return grpc.aio.secure_channel(endpoint, _credentials(tls), options=_OPTIONS)

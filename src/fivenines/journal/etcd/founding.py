@@ -11,6 +11,7 @@ from fivenines.journal.etcd.errors import EtcdRefusedError, JournalExistsError
 from fivenines.journal.etcd.lanes import number_value
 from fivenines.journal.etcd.layout import Keys, Place, pack_place
 from fivenines.journal.etcd.members import Members
+from fivenines.journal.etcd.outside import OUTSIDE, Outside
 from fivenines.journal.etcd.reading import look_request, parse_look
 from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.format import DIGEST_NONE
@@ -20,7 +21,12 @@ __all__ = ["fence", "found"]
 
 
 async def found(
-    settings: EtcdJournalSettings, *, epoch: int = 1, position: Position = 0, digest: bytes = DIGEST_NONE
+    settings: EtcdJournalSettings,
+    *,
+    epoch: int = 1,
+    position: Position = 0,
+    digest: bytes = DIGEST_NONE,
+    outside: Outside = OUTSIDE,
 ) -> None:
     """Begin a journal whose first frame comes after `position`. Harmless when it is repeated.
 
@@ -31,7 +37,7 @@ async def found(
     """
     keys = Keys(settings.prefix)
     place = Place(position=position, digest=digest)
-    client = EtcdClient(settings)
+    client = EtcdClient(settings, outside)
     try:
         await Members(client, settings).look()
         request = rpc.TxnRequest(

@@ -33,6 +33,7 @@ from fivenines.journal.etcd.errors import EtcdRefusedError, JournalUnreachableEr
 from fivenines.journal.etcd.lanes import Append, Lanes, epoch_is
 from fivenines.journal.etcd.layout import Keys, LayoutError, Place, pack_place, parse_number, parse_piece, parse_place
 from fivenines.journal.etcd.members import Members
+from fivenines.journal.etcd.outside import OUTSIDE, Outside
 from fivenines.journal.etcd.reading import Found, Look, look, read_marks, read_notices, read_to_the_end
 from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.etcd.trimming import trim
@@ -79,6 +80,7 @@ class EtcdJournal(SharedJournal):
         seen: Look,
         marks: list[Place],
         chain: Chain,
+        outside: Outside,
     ) -> None:
         self._settings = settings
         self._keys = Keys(settings.prefix)
@@ -103,7 +105,7 @@ class EtcdJournal(SharedJournal):
         """What followers are told when the tail is at an end."""
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
-        self._lanes = Lanes(client, self._keys, settings, seen.epoch, self._fail)
+        self._lanes = Lanes(client, self._keys, settings, seen.epoch, self._fail, outside.random_bytes)
         self._lane_tasks = [
             asyncio.create_task(self._guard(self._lanes.run_one()), name=f"journal lane {number}")
             for number in range(settings.lanes)
@@ -115,7 +117,7 @@ class EtcdJournal(SharedJournal):
         self._marking: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, settings: EtcdJournalSettings) -> Self:
+    async def open(cls, settings: EtcdJournalSettings, outside: Outside = OUTSIDE) -> Self:
         """Open the journal, at its end.
 
         Raises:
@@ -123,7 +125,7 @@ class EtcdJournal(SharedJournal):
             EtcdRefusedError: this etcd must not keep a journal.
             JournalUnreachableError: no majority of the members answers.
         """
-        client, reader = EtcdClient(settings), BlockingClient(settings)
+        client, reader = EtcdClient(settings, outside), BlockingClient(settings, outside)
         try:
             members = Members(client, settings)
             await members.look()
@@ -135,7 +137,7 @@ class EtcdJournal(SharedJournal):
             await client.close()
             raise
         members.expect_cluster(seen.cluster_id)
-        journal = cls(settings, client, reader, members, seen, marks, chain)
+        journal = cls(settings, client, reader, members, seen, marks, chain, outside)
         journal._hear(notices)
         return journal
 

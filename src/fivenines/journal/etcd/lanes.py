@@ -18,7 +18,6 @@ did not happen.
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -29,6 +28,7 @@ from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.client import Answer, EtcdClient, NoSpaceError, RefusedError
 from fivenines.journal.etcd.errors import JournalUnreachableError
 from fivenines.journal.etcd.layout import LAST, Keys, pack_piece, parse_number, split_payload
+from fivenines.journal.etcd.outside import OUTSIDE
 from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.port import JournalError, JournalFailedError, JournalFullError, MaybeDoneError, Position
 
@@ -72,6 +72,7 @@ class Lanes:
         settings: EtcdJournalSettings,
         epoch: int,
         fail: Callable[[str], None],
+        random_bytes: Callable[[int], bytes] = OUTSIDE.random_bytes,
     ) -> None:
         self.own: dict[tuple[str, int], Append] = {}
         """Appends that were sent, by lane and number of their last piece. Whoever sees that piece in the journal takes
@@ -81,6 +82,7 @@ class Lanes:
         self._settings = settings
         self._epoch = epoch
         self._fail = fail
+        self._random_bytes = random_bytes
         self._queue: deque[Append] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._owned: list[_Lane] = []
@@ -128,7 +130,7 @@ class Lanes:
 
     async def run_one(self) -> None:
         """Carry appends to etcd, one group after another, until closed."""
-        lane = _Lane(self._client, self._keys, self._settings, self._epoch)
+        lane = _Lane(self._client, self._keys, self._settings, self._epoch, self._random_bytes)
         self._owned.append(lane)
         while await self._wait_for_work():
             await self._carry(lane)
@@ -223,7 +225,14 @@ class Lanes:
 class _Lane:
     """One lane: what its owner knows of it."""
 
-    def __init__(self, client: EtcdClient, keys: Keys, settings: EtcdJournalSettings, epoch: int) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        keys: Keys,
+        settings: EtcdJournalSettings,
+        epoch: int,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
         self.id = ""
         self.newest = 0
         """The number of its newest piece."""
@@ -241,6 +250,7 @@ class _Lane:
         self._keys = keys
         self._timeout_s = settings.append_s_max
         self._epoch = epoch
+        self._random_bytes = random_bytes
 
     async def ready(self) -> None:
         """Make sure that there is a lane, and that nothing that was given up can still come through.
@@ -320,7 +330,7 @@ class _Lane:
 
     async def _begin(self) -> None:
         """Begin a new lane."""
-        lane = os.urandom(8).hex()
+        lane = self._random_bytes(8).hex()
         key = self._keys.lane(lane)
         request = rpc.TxnRequest(
             compare=[
