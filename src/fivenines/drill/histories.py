@@ -11,10 +11,11 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fivenines.client import (
     AsyncLedger,
+    ItemResult,
     MaybeDoneError,
     NewTransaction,
     Posting,
@@ -40,6 +41,9 @@ class Sent:
     outcome: str | None
     """None: nothing, so it may have been done."""
     position: int | None
+    """Of the frame that decided it."""
+    operation: int
+    """Where it is in the history."""
 
 
 class Clients:
@@ -126,16 +130,49 @@ class Clients:
         """Judge what was taken down. Takes a second for thousands of operations."""
         return check(self.model, self.operations)
 
+    async def ask_again(self) -> None:
+        """Ask about every transfer that nobody was told of, as a client should: by sending it again under its id.
+
+        The answer says what became of it, and in which frame. That frame lies between those of others, so it was made
+        after these had asked for theirs, or before they were told: which leaves it a short interval, where many
+        long ones would keep the judge for ever. This trusts the ledger's positions, but only to say more than it need
+        have said: what is found right under narrower intervals is right.
+        """
+        unknown = [number for number, sent in enumerate(self.sent) if sent.outcome is None]
+        results = await self._submit([self.sent[number] for number in unknown])
+        decided = [
+            (sent.position, operation.invoked, operation.returned)
+            for sent in self.sent
+            if sent.position is not None and (operation := self.operations[sent.operation]).returned is not None
+        ]
+        now = time.monotonic()
+        for number, result in zip(unknown, results, strict=True):
+            sent, position = self.sent[number], result.position
+            assert position is not None, result
+            operation = self.operations[sent.operation]
+            before = (invoked for earlier, invoked, _ in decided if earlier < position)
+            after = (returned for later, _, returned in decided if later >= position)
+            self.sent[number] = replace(sent, outcome=result.outcome, position=position)
+            self.operations[sent.operation] = replace(
+                operation,
+                invoked=max((operation.invoked, *before)),
+                returned=min((now, *after)),
+                output=result.outcome,
+            )
+
     async def send_again(self) -> list[str]:
         """Send every transfer once more under its id, and tell which were answered otherwise than the first time."""
-        again = [NewTransaction(id=sent.id, postings=[_posting(sent.transfer)]) for sent in self.sent]
-        async with AsyncLedger(*self._urls, deadline_s=self._deadline_s) as ledger:
-            results = await ledger.submit(again)
+        results = await self._submit(self.sent)
         return [
             f"{sent.id}: {sent.outcome} at {sent.position}, and now {result.outcome} at {result.position}"
             for sent, result in zip(self.sent, results, strict=True)
             if sent.outcome is not None and (result.outcome, result.position) != (sent.outcome, sent.position)
         ]
+
+    async def _submit(self, sent: Sequence[Sent]) -> list[ItemResult]:
+        again = [NewTransaction(id=each.id, postings=[_posting(each.transfer)]) for each in sent]
+        async with AsyncLedger(*self._urls, deadline_s=60.0) as ledger:
+            return await ledger.submit(again)
 
     # --- one client
 
@@ -171,11 +208,11 @@ class Clients:
         try:
             outcome, position = await _post(ledger, id, transfer)
         except MaybeDoneError:
+            self.sent.append(Sent(id, transfer, None, None, len(self.operations)))
             self._take(number, invoked, transfer, None)
-            self.sent.append(Sent(id, transfer, None, None))
             raise
+        self.sent.append(Sent(id, transfer, outcome, position, len(self.operations)))
         self._take(number, invoked, transfer, outcome)
-        self.sent.append(Sent(id, transfer, outcome, position))
 
     def _take(self, number: int, invoked: float, asked: Transfer | Read, output: str | tuple[int, ...] | None) -> None:
         """Take down an operation that is over for its client: for the ledger, one without an answer may not be."""
