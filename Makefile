@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo bench budget crash simulate clean
+.PHONY: help test lint format demo demo-embedded bench budget crash simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -13,7 +13,7 @@ PYTHON_FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py))) \
 TESTS ?= tests
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 test: lint ## lint, then the unit, property, integration and end-to-end tests
 	@$(PYTHON_IN_VENV) -m pytest $(TESTS)
@@ -28,8 +28,11 @@ format: .venv/.ready-dev ## put the code in form, and repair what the linter can
 	@$(PYTHON_IN_VENV) -m ruff check --fix-only --quiet .
 	@$(PYTHON_IN_VENV) -m ruff format .
 
-demo: .venv/.ready-run ## replay a bank's books, kill the ledger twice, prove that nothing is lost (BOOKS=dir for real ones)
+demo: .venv/.ready-run ## replay a bank's books into three regions, kill one, prove that nothing is lost (BOOKS=dir: real ones)
 	@$(if $(BOOKS),BOOKS="$(BOOKS)",env -u BOOKS) $(PYTHON_IN_VENV) -m fivenines.drill.demo
+
+demo-embedded: .venv/.ready-run ## the same with one process, killed twice
+	@$(if $(BOOKS),BOOKS="$(BOOKS)",env -u BOOKS) $(PYTHON_IN_VENV) -m fivenines.drill.demo --embedded
 
 bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 	@$(PYTHON_IN_VENV) -m bench

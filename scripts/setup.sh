@@ -82,7 +82,7 @@ ensure_venv() {
 install_python_packages() {
     local target
     case "$1" in
-    run) target=. ;;
+    run) target='.[etcd]' ;;
     dev) target='.[dev,bench,etcd]' ;; # the linters read the benchmarks too, and want to know the peers' types
     bench) target='.[bench,etcd]' ;;
     *) target=".[$1]" ;;
@@ -103,26 +103,25 @@ ensure_bench_packages() {
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
-# etcd, for the tests of the journal in it. They are skipped without it, so nobody has to install it.
+# etcd, which keeps the journal of the demo. `make demo-embedded` needs none, so it is not fatal here: the demo says so.
 ensure_etcd() {
     local missing=()
     command -v etcd >/dev/null || missing+=(etcd-server)
-    command -v openssl >/dev/null || missing+=(openssl)
+    [ "$1" = run ] || command -v openssl >/dev/null || missing+=(openssl)
     [ ${#missing[@]} -eq 0 ] && return
     if can_apt; then
         # In a shell of its own, as a failure must not end this script.
-        (install_packages "${missing[@]}") || say "no ${missing[*]}: the tests that need them will be skipped"
+        (install_packages "${missing[@]}") || say "no ${missing[*]}: what needs them will fail or be skipped"
     else
-        say "missing: ${missing[*]} (Debian package names); the tests that need them will be skipped"
+        say "missing: ${missing[*]} (Debian package names); what needs them will fail or be skipped"
     fi
 }
 
 case "${1:-}" in
-run) ;;
-dev) ensure_etcd ;;
+run | dev) ensure_etcd "$1" ;;
 bench)
     ensure_bench_packages
-    ensure_etcd
+    ensure_etcd "$1"
     ;;
 *) die "usage: scripts/setup.sh run|dev|bench" ;;
 esac

@@ -13,6 +13,7 @@ import pytest
 from defusedxml import ElementTree
 
 from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from tests.integration.etcd.clusters import need_etcd
 
 COMMAND = (sys.executable, "-m", "fivenines.drill.demo")
 
@@ -36,15 +37,20 @@ def pids_told(output: str) -> list[int]:
 
 
 @pytest.mark.crash
-def test_nothing_is_lost_when_the_ledger_is_killed_on_the_way(tmp_path: Path, crash_factor: int) -> None:
-    transactions, kills = str(1_500 * crash_factor), str(3 * crash_factor)
-    done = run_demo("--transactions", transactions, "--kills", kills, "--seed", "7", "--out", str(tmp_path))
+@pytest.mark.parametrize("form", ["regions", "embedded"])
+def test_nothing_is_lost_when_the_ledger_is_killed_on_the_way(form: str, tmp_path: Path, crash_factor: int) -> None:
+    if form == "regions":
+        need_etcd()
+    count = 2 if form == "regions" else 3  # a region is away for a while, and the next kill waits for it
+    transactions, kills = str(2_000 * count * crash_factor), str(count * crash_factor)
+    options = ("--embedded",) if form == "embedded" else ()
+    done = run_demo("--transactions", transactions, "--kills", kills, "--seed", "7", "--out", str(tmp_path), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "demo.json").read_text())
     assert told["failures"] == []
     assert told["acknowledged"] == told["transactions"] > 1_000
     assert (told["lost"], told["doubled"], told["mismatches"], told["failed_requests"]) == (0, 0, 0, 0)
-    assert told["kills"] == 3 * crash_factor == len(told["recoveries_s"])
+    assert told["kills"] == count * crash_factor == len(told["recoveries_s"])
     assert all(count >= 1 for count in told["requests_cut_off_at_kills"])
     assert told["longest_pause_s"] > 0
     assert told["account_days_exact"] == told["checks"]["wrong_days"]["looked_at"]
@@ -64,7 +70,7 @@ def test_books_that_contradict_themselves_are_told_and_are_no_fault_of_the_ledge
         "4;1;230104;PRIJEM;VKLAD;1.00;1000.00;;;",
     ]
     (books / "trans.csv").write_text("\n".join([header, *rows]) + "\n")
-    done = run_demo("--kills", "0", "--out", str(tmp_path), books=str(books))
+    done = run_demo("--embedded", "--kills", "0", "--out", str(tmp_path), books=str(books))
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "demo.json").read_text())
     assert (told["account_days_exact"], told["account_days_rounded"], told["account_days_contradictory"]) == (2, 1, 1)
@@ -80,6 +86,7 @@ def test_books_that_are_not_there_are_told_in_a_sentence(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
+    need_etcd()
     command = [*COMMAND, "--transactions", "50000", "--out", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
@@ -89,8 +96,11 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(number: signal.Signals,
             if "rows, up to" in line:
                 demo.send_signal(number)
     assert demo.returncode == 130, told
-    (pid,) = pids_told(told)
-    assert not is_alive(pid)
+    pids = pids_told(told)
+    assert len(pids) == 3
+    assert not [pid for pid in pids if is_alive(pid)]
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in running, "a member of etcd is left behind"
 
 
 async def _start_kill_start(folder: Path) -> tuple[bool, int, str, str]:

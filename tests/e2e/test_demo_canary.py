@@ -36,7 +36,7 @@ class ForgetfulDisk(LedgerProcess):
 def test_a_ledger_that_forgets_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The client waits for a position that it was told of and that no longer exists: not for long, here.
     monkeypatch.setattr(replay, "DEADLINE_S", 2.0)
-    demo = Demo(books=None, transactions=900, kills=1, seed=3, out=tmp_path, keep=False)
+    demo = Demo(books=None, transactions=900, kills=1, seed=3, out=tmp_path, keep=False, embedded=True)
     printed = io.StringIO()
     console = Console(file=printed, width=200)
     result = asyncio.run(run_demo(demo, Live(console), launcher=ForgetfulDisk))

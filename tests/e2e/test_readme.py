@@ -10,17 +10,29 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from fivenines.drill.members import Cluster, make_cluster, running
 from tests.e2e.serving import Api, run_server
+from tests.integration.etcd.clusters import need_etcd
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:9959"
+MEMBERS = "127.0.1.1:2379,127.0.2.1:2379,127.0.3.1:2379"
 OTHERS = ("make ",)
 """Lines that other tests are about: `make demo` is run by CI, `make test` runs this."""
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Cluster]:
+    """Three members of the test's own."""
+    need_etcd()
+    with running(make_cluster(tmp_path / "etcd")) as cluster:
+        yield cluster
 
 
 def blocks(language: str) -> list[str]:
@@ -100,7 +112,7 @@ def test_the_command_lines_do_what_they_say(tmp_path: Path, programs: Path) -> N
     """`fivenines serve` on a folder of this test's own, and all others beside it while it runs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    serve, *others = commands("fivenines")
+    serve, *others = (line for line in commands("fivenines") if MEMBERS not in line)
     assert serve.split()[1] == "serve"
     log = tmp_path / "serve.log"
     with log.open("w") as stderr:
@@ -124,6 +136,36 @@ def test_the_command_lines_do_what_they_say(tmp_path: Path, programs: Path) -> N
     assert "sound" in printed["journal"]
     assert "transactions/s" in printed["bench"]
     assert (tmp_path / "data").is_dir()
+
+
+def test_the_lines_about_regions_begin_a_journal_and_serve_from_it(
+    tmp_path: Path, programs: Path, etcd: Cluster
+) -> None:
+    found, serve = (line for line in commands("fivenines") if MEMBERS in line)
+    members = ",".join(etcd.endpoints)
+    assert "there is a journal" in type_in(found.replace(MEMBERS, members), programs, tmp_path, ADDRESS)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    line = f"exec {serve.replace(MEMBERS, members)} --port {address.rpartition(':')[2]}"
+    log = tmp_path / "serve.log"
+    with log.open("w") as stderr:
+        server = subprocess.Popen(
+            ["/bin/sh", "-c", line],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+            stderr=stderr,
+        )
+    try:
+        while not is_ready(address):
+            assert server.poll() is None, log.read_text()
+        said = httpx.get(f"http://{address}/v1/platform").json()
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
+    assert (said["region"], said["node"], [each["name"] for each in said["nodes"]]) == (
+        *("eu-west", "eu-west-1"),
+        ["eu-west-1"],
+    )
 
 
 def is_ready(address: str) -> bool:

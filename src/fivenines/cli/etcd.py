@@ -35,9 +35,9 @@ KeyOption = Annotated[Path | None, KEY]
 _FOUND_EXAMPLES = """
 [bold]Examples[/]
 
-  fivenines journal found --journal etcd://10.1.0.5:2379,10.2.0.5:2379,10.3.0.5:2379
+  fivenines journal found --journal etcd://etcd1:2379,etcd2:2379,etcd3:2379
 
-  fivenines serve --journal etcd://10.1.0.5:2379,10.2.0.5:2379,10.3.0.5:2379 --region eu-west --name eu-west-1
+  fivenines serve --journal etcd://etcd1:2379,etcd2:2379,etcd3:2379 --region eu-west --name eu-west-1
 """
 
 
@@ -83,7 +83,7 @@ def etcd_settings(
         raise CommandFailedError(f"--journal: {error}") from error
 
 
-_HINT = "it looks like etcd://10.1.0.5:2379,10.2.0.5:2379,10.3.0.5:2379"
+_HINT = "it looks like etcd://etcd1:2379,etcd2:2379,etcd3:2379"
 
 
 def found(

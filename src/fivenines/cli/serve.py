@@ -25,7 +25,7 @@ _EXAMPLES = """
   fivenines serve --data /srv/ledger --port 0  another folder, a free port
   fivenines serve --json | head -1             {"event":"ready","url":...} for a program to wait for
 
-  fivenines serve --journal etcd://10.1.0.5:2379,10.2.0.5:2379,10.3.0.5:2379 --region eu-west --name eu-west-1
+  fivenines serve --journal etcd://etcd1:2379,etcd2:2379,etcd3:2379 --region eu-west --name eu-west-1
                                                one of the nodes of a ledger in three regions
 """
 

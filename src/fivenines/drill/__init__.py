@@ -1,6 +1,8 @@
 """Drills: the real thing, real load, real faults, and a judge who trusts nobody.
 
 members.py     the members of an etcd as processes
+regions.py     three regions on this machine, and what is killed in them
+place.py       where a drill takes place: in regions, or in one process
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time

@@ -197,4 +197,4 @@ def _figures(figures: Sequence[tuple[str, str]]) -> Iterable[str]:
 def _described(course: Course, figures: Sequence[tuple[str, str]]) -> str:
     kills = ", ".join(f"at {kill.at_s:.1f} s" for kill in course.kills) or "never"
     told = "; ".join(f"{what}: {number}" for number, what in figures)
-    return f"Transactions per second over {course.seconds:.1f} seconds. The ledger was killed {kills}. {told}."
+    return f"Transactions per second over {course.seconds:.1f} seconds. Killed: {kills}. {told}."

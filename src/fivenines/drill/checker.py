@@ -46,6 +46,8 @@ class Evidence:
     """What the ledger answered when everything was sent once more."""
     accounts_after: Mapping[str, Totals]
     """What it says of the accounts after that."""
+    nodes: Mapping[str, tuple[int, str, Mapping[str, Totals]]]
+    """What each node says, by its address: its position, the chain over all outcomes up to there, its accounts."""
     stated: Mapping[str, int]
     """The last balance of each account that the data states."""
     stated_by_date: Mapping[tuple[str, str], int]
@@ -191,6 +193,21 @@ def moved_by_repeats(evidence: Evidence) -> Finding:
     return _finding("sending everything again moves nothing", len(evidence.sent_again), told)
 
 
+def differing_nodes(evidence: Evidence) -> Finding:
+    """Find the nodes that do not say what the first one says, when all are at one position."""
+    told = []
+    first = next(iter(evidence.nodes.values()), None)
+    for address, said in evidence.nodes.items():
+        assert first is not None
+        if said[:2] != first[:2]:
+            told.append(
+                f"{address} is at {said[0]} with outcomes {said[1][:12]}, not at {first[0]} with {first[1][:12]}"
+            )
+        wrong = [id for id in sorted(said[2].keys() | first[2].keys()) if said[2].get(id) != first[2].get(id)]
+        told += [f"{address}: {id} is {_brief(said[2].get(id))}, not {_brief(first[2].get(id))}" for id in wrong]
+    return _finding("all nodes hold the same", len(evidence.nodes), told)
+
+
 CHECKS: Mapping[str, Callable[[Evidence], Finding]] = {
     "lost": lost,
     "doubled": doubled,
@@ -201,6 +218,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Finding]] = {
     "wrong_totals": wrong_totals,
     "imbalance": imbalance,
     "moved_by_repeats": moved_by_repeats,
+    "differing_nodes": differing_nodes,
 }
 """Every check, under the name that its count has in the report."""
 

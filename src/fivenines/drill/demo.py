@@ -1,11 +1,14 @@
-"""`make demo`: replay a bank's books into a ledger, kill it on the way, and prove that nothing was lost.
+"""`make demo`: replay a bank's books into a ledger in three regions, kill parts of it, prove that nothing was lost.
 
 1. Take the books: real ones in Berka's format (`BOOKS=dir`), or a believable bank made from a seed.
-2. Start a ledger, fresh, as a process of its own, and replay the books over HTTP through the client library. The
-   importer compares the ledger's balances with the data's own after each account-day.
-3. At a third and at two thirds, SIGKILL the ledger while requests are under way, and start it again. Nobody tells the
-   client: it retries by itself.
-4. Stop the ledger cleanly, read its journal from disk, start it once more, and ask it everything from outside.
+2. Start a ledger, fresh: in three regions, each a member of etcd and a node, or with `--embedded` in one process.
+   Replay the books over HTTP through the client library. The importer compares the ledger's balances with the data's
+   own after each account-day.
+3. At a third, SIGKILL a node while requests are under way to it, and start it again. At two thirds, SIGKILL the region
+   that leads the journal, member and node, and bring it back later. Embedded, the ledger is killed both times. Nobody
+   tells the client: it retries by itself.
+4. Stop the nodes cleanly, kill all members of etcd at once, start them again and read the journal; start the nodes once
+   more, and ask every one of them from outside.
 5. Judge (`checker`), tell (`report`), and exit with 1 if anything at all is wrong.
 
 SIGKILL ends a process, not a machine: what the operating system had been given is still there. That the ledger waits
@@ -32,8 +35,12 @@ import uvloop
 from rich.console import Console
 
 from fivenines.drill.checker import Evidence, judge
-from fivenines.drill.disk import read_disk
+from fivenines.drill.disk import OnDisk
 from fivenines.drill.live import Live
+from fivenines.drill.members import EtcdMissingError
+from fivenines.drill.place import Embedded, Place
+from fivenines.drill.record import Kill, Record
+from fivenines.drill.regions import Regions
 from fivenines.drill.replay import Replay, replay
 from fivenines.drill.report import Result, picture, print_report, to_json
 from fivenines.drill.stated import CUSTOMER_PREFIX, Stated, stated_by
@@ -42,7 +49,6 @@ from fivenines.drill.witness import hear
 from fivenines.importers import Import, ImportingError, find
 from fivenines.importers.bank import generate_bank
 from fivenines.journal import JournalError
-from fivenines.journal.verify import verify
 
 __all__ = ["Demo", "DemoFailedError", "bank_size", "conclude", "main", "run", "run_demo"]
 
@@ -65,6 +71,8 @@ class Demo:
     """The folder for results and, below `demo/`, for data."""
     keep: bool
     """Whether the data is kept when all is well."""
+    embedded: bool = False
+    """Whether the ledger is one process, with a journal in a folder."""
 
 
 class DemoFailedError(Exception):
@@ -94,24 +102,32 @@ async def run_demo(demo: Demo, live: Live, *, launcher: type[LedgerProcess] = Le
         stated = stated_by(source, path)
         # A snapshot now and then, so that a start after a kill is one from a snapshot and the rest of the journal.
         options = ("--snapshot-every", str(max(1_000, stated.transactions // (demo.kills + 2))))
-        process = launcher(folder / "ledger", log=folder / "ledger.log", options=options)
+        place: Place
+        if demo.embedded:
+            place = Embedded(launcher(folder / "ledger", log=folder / "ledger.log", options=options))
+        else:
+            place = Regions(folder, options=options, launcher=launcher)
         try:
-            ready = await process.start()
-            live.say(f"the ledger serves {ready.url}, process {process.pid}")
-            done = await _replay(demo, source, process, ready.url, stated, live)
-            return await _check(demo, name, stated, done, process, folder, live, began)
+            ready = await place.start()
+            for each in ready:
+                live.say(f"{each.name} serves {each.url}, process {each.pid}")
+            done = await _replay(demo, source, place, [each.url for each in ready], stated, live)
+            return await _check(demo, name, stated, done, place, live, began)
         finally:
-            await process.discard()
-    except (LedgerFailedError, ImportingError, JournalError, httpx.HTTPError, OSError, ValueError) as error:
+            await place.discard()
+    except (
+        *(LedgerFailedError, EtcdMissingError, ImportingError, JournalError, httpx.HTTPError),
+        *(OSError, TimeoutError, ValueError),
+    ) as error:
         raise DemoFailedError(str(error)) from error
 
 
-async def _replay(demo: Demo, source: Import, process: LedgerProcess, url: str, stated: Stated, live: Live) -> Replay:
+async def _replay(demo: Demo, source: Import, place: Place, urls: Sequence[str], stated: Stated, live: Live) -> Replay:
     with live.replaying(stated.transactions):
         return await replay(
             source,
-            process,
-            url=url,
+            place,
+            urls=urls,
             importer=_IMPORTER,
             is_customer=_is_customer,
             kill_at=[stated.transactions * part // (demo.kills + 1) for part in range(1, demo.kills + 1)],
@@ -127,24 +143,27 @@ async def _check(
     name: str,
     stated: Stated,
     done: Replay,
-    process: LedgerProcess,
-    folder: Path,
+    place: Place,
     live: Live,
     began: float,
 ) -> Result:
     """Stop the ledger, look at its disk, start it again, and ask it everything."""
     checking = time.monotonic()
-    live.say("replayed; stopping the ledger cleanly, and reading its journal from disk")
-    await process.stop()
-    verdict = await asyncio.to_thread(verify, folder / "ledger")
-    disk = await asyncio.to_thread(read_disk, folder / "ledger")
-    ready = await process.start()
-    live.say(f"started once more at position {ready.position:,}; asking it everything, and sending everything again")
-    troubles = []
-    if ready.position < disk.position:
-        troubles.append(f"the ledger started at position {ready.position}, the journal ends at {disk.position}")
-    testimony = await asyncio.to_thread(hear, ready.url, disk.position, done.record.answered)
-    await process.stop()
+    live.say("replayed; stopping everything, and reading the journal from disk")
+    await place.stop()
+    read = await place.read()
+    disk = read.disk
+    for kill in done.kills:
+        kill.decided_unheard = _unheard(kill, done.record, disk)
+    ready = await place.start()
+    live.say(f"started once more at position {ready[0].position:,}; asking everything, and sending everything again")
+    troubles = [
+        f"{each.name} started at position {each.position}, the journal ends at {disk.position}"
+        for each in ready
+        if each.position < disk.position
+    ]
+    testimony = await asyncio.to_thread(hear, [each.url for each in ready], disk.position, done.record.answered)
+    await place.stop()
     findings = judge(
         Evidence(
             answers=done.record.answers,
@@ -155,6 +174,7 @@ async def _check(
             decisions=testimony.decisions,
             sent_again=testimony.sent_again,
             accounts_after=testimony.accounts_after,
+            nodes=testimony.nodes,
             stated=stated.last,
             stated_by_date=stated.by_date,
             unfounded=stated.unfounded,
@@ -164,15 +184,22 @@ async def _check(
     ended = time.monotonic()
     return Result(
         books=name,
+        place=place.name,
         transactions=stated.transactions,
         kills_planned=demo.kills,
         replay=done,
         findings=findings,
-        journal_is_sound=verdict.is_sound and verdict.tail is None,
+        journal_is_sound=read.is_sound,
         troubles=troubles,
         check_s=ended - checking,
         total_s=ended - began,
     )
+
+
+def _unheard(kill: Kill, record: Record, disk: OnDisk) -> int:
+    """Count the transactions that were in the journal when a kill cut off the answer, so that the retry came second."""
+    cut_off = (each for each in record.cut_off if each.out_at <= kill.at <= each.ended)
+    return sum(disk.asked_again[id] > 0 for each in cut_off for id in each.ids())
 
 
 def _books(demo: Demo, path: Path, live: Live) -> tuple[Import, str]:
@@ -212,17 +239,18 @@ def main(
     transactions: Annotated[
         int, typer.Option(help="About how many transactions a made bank has.", min=100)
     ] = TRANSACTIONS,
-    kills: Annotated[int, typer.Option(help="How often the ledger is killed on the way.", min=0, max=50)] = 2,
+    kills: Annotated[int, typer.Option(help="How often something is killed on the way.", min=0, max=50)] = 2,
     seed: Annotated[int, typer.Option(help="What a made bank is made from.")] = 1,
     out: Annotated[Path, typer.Option(help="The folder for demo.json, demo.svg and the data.")] = Path("build"),
     keep: Annotated[bool, typer.Option("--keep", help="Keep the ledger's data and log in OUT/demo.")] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", help="One process, in the place of three regions.")] = False,
 ) -> None:
-    """Replay a bank's books into a ledger over HTTP, kill it on the way, and prove that nothing was lost.
+    """Replay a bank's books into a ledger in three regions, kill parts of it, and prove that nothing was lost.
 
     Exits with 1 if anything is wrong.
     """
     console = Console(highlight=False)
-    demo = Demo(books=books, transactions=transactions, kills=kills, seed=seed, out=out, keep=keep)
+    demo = Demo(books=books, transactions=transactions, kills=kills, seed=seed, out=out, keep=keep, embedded=embedded)
     live = Live(console)
     for name in ("demo.json", "demo.svg"):  # what an earlier run found is no answer to this one
         (out / name).unlink(missing_ok=True)

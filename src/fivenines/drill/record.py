@@ -46,6 +46,8 @@ class Try:
     is_msgpack: bool
     at: float
     """When it began."""
+    address: str = ""
+    """Where it went: `host:port`."""
     out_at: float = math.inf
     """When its head had gone out, and its body began to: from then on the ledger has something of it."""
     ended: float = math.inf
@@ -82,20 +84,21 @@ class Record:
 
 @dataclass(slots=True)
 class Kill:
-    """One kill of the ledger, and what came of it."""
+    """One kill, and what came of it."""
 
+    what: str
+    """What was killed, for people."""
     at: float
     after: int
     """How many transactions were acknowledged before."""
     requests: int
-    """How many requests had gone out and were unanswered."""
+    """How many requests had gone out to what was killed, and were unanswered."""
     transactions: int
     """How many transactions those held."""
     cut_off: int = 0
     """How many of those requests were never answered: the answers to the others were on their way."""
     decided_unheard: int = 0
-    """Transactions that the ledger had on disk, and nobody heard so: the retry got the answer."""
-    restarted_at_position: int = 0
+    """Transactions that the journal had by then, and nobody heard so: the retry got the answer."""
     recovery_s: float | None = None
     """From the kill to the first acknowledgement of a request sent after it."""
 
@@ -108,14 +111,24 @@ class Killer:
     Args:
         targets: numbers of acknowledged transactions, ascending.
         patience: how many more may be acknowledged before one request under way is enough.
-        kill: ends the ledger at once.
+        wanted: how many requests should be under way to what is killed.
+        is_hit: whether the next kill hits what goes to `host:port`.
+        kill: ends something at once, and returns what it was.
     """
 
-    REQUESTS_WANTED = 16
-
-    def __init__(self, targets: Sequence[int], *, patience: int, kill: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        targets: Sequence[int],
+        *,
+        patience: int,
+        wanted: int,
+        is_hit: Callable[[str], bool],
+        kill: Callable[[], str],
+    ) -> None:
         self._targets = list(targets)
         self._patience = patience
+        self._wanted = wanted
+        self._is_hit = is_hit
         self._kill = kill
         self.kills: list[Kill] = []
 
@@ -125,13 +138,13 @@ class Killer:
             return
         if self.kills and self.kills[-1].recovery_s is None:
             return
-        sent = [each for each in open_tries if each.out_at <= now]
+        sent = [each for each in open_tries if each.out_at <= now and self._is_hit(each.address)]
         late = acknowledged - self._targets[0]
-        if len(sent) < max(1, round(self.REQUESTS_WANTED * (1 - late / self._patience))):
+        if len(sent) < max(1, round(self._wanted * (1 - late / self._patience))):
             return
-        self._kill()
+        what = self._kill()
         self._targets.pop(0)
-        self.kills.append(Kill(now, acknowledged, len(sent), sum(len(each.items()) for each in sent)))
+        self.kills.append(Kill(what, now, acknowledged, len(sent), sum(len(each.items()) for each in sent)))
 
     def heard(self, answered: Try) -> None:
         """Take note of an acknowledgement: the first of a request that was sent after a kill ends the recovery."""
@@ -164,7 +177,8 @@ class Recorder(httpx.AsyncBaseTransport):
             response, body = await self._exchange(request)
             return _whole(response, body)
         is_msgpack = request.headers.get("Content-Type", "").endswith("msgpack")
-        this = Try(await request.aread(), is_msgpack, self._clock())
+        address = f"{request.url.host}:{request.url.port}"
+        this = Try(await request.aread(), is_msgpack, self._clock(), address)
 
         async def trace(event: str, _info: object) -> None:
             if event.endswith("send_request_body.started"):

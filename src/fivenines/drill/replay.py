@@ -5,24 +5,24 @@ requests here, which the client library sends and retries. Rows of one account s
 each account's history is in the order of its day; accounts of these books have no limits, so the order between accounts
 decides nothing.
 
-A **keeper** starts the ledger again as soon as it was killed. If it ends by itself, the replay fails.
+A **keeper** starts again what was killed. If anything ends by itself, the replay fails.
 """
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from fivenines.api import Account, ItemResult, NewAccount, NewTransaction
 from fivenines.client import AsyncLedger, LedgerError, Limits, NotFoundError
+from fivenines.drill.place import Place
 from fivenines.drill.record import Kill, Killer, Record, Recorder
-from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from fivenines.drill.supervise import LedgerFailedError
 from fivenines.importers import Import, ImportingError, Report, run_import
 from fivenines.importers.run import Progress
 
@@ -37,6 +37,7 @@ ITEMS_MAX = 10
 """Transactions in one request: small, so that a kill hits many."""
 _REQUESTS_MAX = 16
 _READ_MAX = 200
+_LOOK_S = 0.05
 _BACKOFF_S_MAX = 0.25
 """The client's longest wait between two tries: there is one client here, not a crowd that has to spread out."""
 
@@ -60,16 +61,25 @@ class Replay:
 
 
 class _Books:
-    """The ledger as the importer sees it. Called from the importer's thread; the requests run on the event loop."""
+    """The ledger as the importer sees it. Called from the importer's thread; the requests run on the event loop.
+
+    There is a client for each region, and they take turns. What one of them has seen, all read at least.
+    """
 
     def __init__(
-        self, ledger: AsyncLedger, loop: asyncio.AbstractEventLoop, *, is_customer: Callable[[str], bool]
+        self, ledgers: Sequence[AsyncLedger], loop: asyncio.AbstractEventLoop, *, is_customer: Callable[[str], bool]
     ) -> None:
-        self._ledger, self._loop, self._is_customer = ledger, loop, is_customer
+        self._ledgers, self._turns = ledgers, cycle(ledgers)
+        self._loop, self._is_customer = loop, is_customer
         self._slots = asyncio.Semaphore(_REQUESTS_MAX)
         self._current: Future[Any] | None = None
         self._ended = False
         self.failed_requests = 0
+
+    @property
+    def _ledger(self) -> AsyncLedger:
+        """The client whose turn it is."""
+        return next(self._turns)
 
     def end(self) -> None:
         """Answer no more calls, so that the importer's thread comes to its end; called on the event loop."""
@@ -114,6 +124,10 @@ class _Books:
 
     async def _gather(self, calls: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
         results = await asyncio.gather(*map(self._limited, calls), return_exceptions=True)
+        sessions = [ledger.operations.session for ledger in self._ledgers]
+        newest = max(session.position for session in sessions)
+        for session in sessions:
+            session.saw(newest)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -149,9 +163,9 @@ def requests_of(
 
 async def replay(
     source: Import,
-    process: LedgerProcess,
+    place: Place,
     *,
-    url: str,
+    urls: Sequence[str],
     importer: str,
     is_customer: Callable[[str], bool],
     kill_at: Sequence[int],
@@ -160,12 +174,12 @@ async def replay(
     progress: Callable[[Progress], None],
     told: Callable[[str], None],
 ) -> Replay:
-    """Replay books into the ledger that `process` runs, killing it on the way.
+    """Replay books into a ledger, with kills on the way.
 
     Args:
         source: the books.
-        process: the ledger, started.
-        url: its address.
+        place: where the ledger is, started.
+        urls: its addresses.
         importer: the importer's name.
         is_customer: whether an account's own order of transactions is to be kept.
         kill_at: the numbers of acknowledged transactions at which to kill.
@@ -182,21 +196,40 @@ async def replay(
         lambda: httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=1)),
         clock=clock,
     )
-    killer = recorder.killer = Killer(kill_at, patience=patience, kill=process.kill)
+    killer = recorder.killer = Killer(
+        kill_at, patience=patience, wanted=place.requests_wanted, is_hit=place.is_hit, kill=place.kill
+    )
     limits = Limits(backoff_s_max=_BACKOFF_S_MAX)
-    async with AsyncLedger(url, deadline_s=DEADLINE_S, limits=limits, transport=recorder, clock=clock) as ledger:
-        books = _Books(ledger, asyncio.get_running_loop(), is_customer=is_customer)
+    async with AsyncExitStack() as stack:
+        ledgers = [
+            await stack.enter_async_context(
+                AsyncLedger(
+                    *(*urls[first:], *urls[:first]),
+                    deadline_s=DEADLINE_S,
+                    limits=limits,
+                    transport=recorder,
+                    clock=clock,
+                )
+            )
+            for first in range(len(urls))
+        ]
+        books = _Books(ledgers, asyncio.get_running_loop(), is_customer=is_customer)
         began = clock()
         work = asyncio.create_task(
             asyncio.to_thread(run_import, importer, source, books, now_ms=now_ms, progress=progress), name="import"
         )
-        keeper = asyncio.create_task(_keep_up(process, killer, told), name="keeper")
+        keeper = asyncio.create_task(_keep_up(place, killer, told), name="keeper")
         report, error = None, ""
         try:
             await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if keeper.done():
                 await keeper  # raises
             report = await work
+            whole = asyncio.create_task(place.wait_whole(), name="waiting for what was killed")
+            await asyncio.wait({whole, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            whole.cancel()
+            if keeper.done():
+                await keeper  # raises
         except (LedgerError, ImportingError) as failed:
             error = str(failed)
         finally:
@@ -217,24 +250,23 @@ async def replay(
     )
 
 
-async def _keep_up(process: LedgerProcess, killer: Killer, told: Callable[[str], None]) -> None:
+async def _keep_up(place: Place, killer: Killer, told: Callable[[str], None]) -> None:
+    telling = asyncio.create_task(_tell_kills(killer, told), name="telling of kills")
+    try:
+        await place.keep_up(told)
+    finally:
+        telling.cancel()
+
+
+async def _tell_kills(killer: Killer, told: Callable[[str], None]) -> None:
     known = 0
     while True:
-        status = await process.wait()
-        if len(killer.kills) == known or status != -signal.SIGKILL:
-            raise process.died(status)
-        kill = killer.kills[known]
-        known += 1
-        told(f"SIGKILL after {kill.after:,} transactions, with {kill.requests} requests under way; starting again")
-        kill.restarted_at_position = (await process.start()).position
+        for kill in killer.kills[known:]:
+            known += 1
+            told(f"SIGKILL: {kill.what}, after {kill.after:,} transactions, with {kill.requests} requests under way")
+        await asyncio.sleep(_LOOK_S)
 
 
 def _complete(kill: Kill, record: Record) -> None:
-    """Find out, once all is answered, what became of the requests that a kill cut off."""
-    for each in record.cut_off:
-        if each.out_at <= kill.at <= each.ended:
-            kill.cut_off += 1
-            for id in each.ids():
-                answer = record.answers.get(id)
-                if answer and answer.position is not None and answer.position <= kill.restarted_at_position:
-                    kill.decided_unheard += 1
+    """Find out, once all is answered, which of the requests under way a kill has cut off."""
+    kill.cut_off = sum(each.out_at <= kill.at <= each.ended for each in record.cut_off)

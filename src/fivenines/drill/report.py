@@ -31,6 +31,8 @@ class Result:
 
     books: str
     """What was replayed, for people."""
+    place: str
+    """Where, for people."""
     transactions: int
     """How many transactions the books come to."""
     kills_planned: int
@@ -55,7 +57,11 @@ class Result:
             told.append(f"{len(replay.record.answers):,} of {self.transactions:,} transactions were acknowledged")
         if len(replay.kills) != self.kills_planned:
             told.append(f"{len(replay.kills)} of {self.kills_planned} kills happened")
-        told += [f"the kill after {kill.after:,} transactions {what}" for kill in replay.kills if (what := _flaw(kill))]
+        told += [
+            f"the kill of {kill.what} after {kill.after:,} transactions {what}"
+            for kill in replay.kills
+            if (what := _flaw(kill))
+        ]
         if replay.report is not None and not replay.report.is_good:
             told.append(f"{replay.report.mismatched} balances were wrong during the import")
         if not self.journal_is_sound:
@@ -115,7 +121,9 @@ def to_json(result: Result) -> dict[str, Any]:
         "doubled": findings["doubled"].wrong,
         "mismatches": result.mismatches,
         "failed_requests": replay.failed_requests,
+        "place": result.place,
         "kills": len(replay.kills),
+        "killed": [kill.what for kill in replay.kills],
         "longest_pause_s": round(result.longest_pause_s, 3),
         "recovery_s": round(max(result.recoveries_s, default=0.0), 3),
         "throughput_per_s": round(len(replay.record.answers) / result.replay_s, 1),
@@ -155,9 +163,9 @@ def picture(result: Result) -> str:
     contradictory = result.replay.report.contradictory if result.replay.report else 0
     return svg(
         course(result),
-        title=f"{count:,} transactions, {_times(len(result.replay.kills))}, "
+        title=f"{count:,} transactions, {_killed(result.replay.kills)}, "
         + ("nothing lost" if result.is_good else "and something is wrong"),
-        subtitle=f"{result.books}, replayed over HTTP in {result.replay_s:.1f} s",
+        subtitle=f"{result.books}, replayed into {result.place} over HTTP in {result.replay_s:.1f} s",
         verdict="all checks passed" if result.is_good else "checks failed",
         good=result.is_good,
         figures=[
@@ -172,8 +180,13 @@ def picture(result: Result) -> str:
     )
 
 
-def _times(kills: int) -> str:
-    return {0: "never killed", 1: "killed once", 2: "killed twice"}.get(kills, f"killed {kills} times")
+def _killed(kills: Sequence[Kill]) -> str:
+    if not kills:
+        return "no kill"
+    named = list(dict.fromkeys(kill.what for kill in kills))
+    if len(named) == len(kills) <= 3:
+        return f"{' and '.join(named)} killed"
+    return f"{len(kills)} kills"
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -199,6 +212,7 @@ def _facts(result: Result) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("books", Text(result.books))
+    table.add_row("ledger", Text(f"in {result.place}"))
     table.add_row("replayed", f"[bold]{count:,}[/] transactions in {requests:,} requests over HTTP")
     table.add_row(
         "in", f"{result.replay_s:.1f} s, kills included: {count / result.replay_s:,.0f} a second; {_failed(result)}"
@@ -218,13 +232,15 @@ def _facts(result: Result) -> Table:
 def _kills(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("kill -9", style="bold red")
+    table.add_column("what", no_wrap=True)
     for heading in ("after", "requests cut off", "done, unheard", "writing again in"):
         table.add_column(heading, justify="right")
     for number, kill in enumerate(result.replay.kills, 1):
         table.add_row(
             f"✗ {number}",
+            kill.what,
             f"{kill.after:,}",
-            f"{kill.cut_off} of {kill.requests} under way",
+            f"{kill.cut_off} of {kill.requests}",
             f"{kill.decided_unheard:,}",
             f"{kill.recovery_s:.2f} s" if kill.recovery_s is not None else "never",
         )

@@ -25,10 +25,12 @@ class LedgerFailedError(Exception):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What the ledger says as soon as it serves."""
+    """What the ledger says as soon as it serves, and which process that is."""
 
     url: str
     position: int
+    name: str = "the ledger"
+    pid: int = 0
 
 
 class LedgerProcess:
@@ -39,9 +41,19 @@ class LedgerProcess:
         log: the file to which all its processes append what they log.
         options: further options of `fivenines serve`.
         start_s_max: how long a start may take.
+        name: what it is called, for people.
     """
 
-    def __init__(self, data: Path, *, log: Path, options: tuple[str, ...] = (), start_s_max: float = 60.0) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        log: Path,
+        options: tuple[str, ...] = (),
+        start_s_max: float = 60.0,
+        name: str = "the ledger",
+    ) -> None:
+        self._name = name
         self.data, self._log, self._options, self._start_s_max = data, log, options, start_s_max
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
@@ -80,7 +92,7 @@ class LedgerProcess:
             await self.discard()
             raise self._failed("did not start") from None
         self._port = int(ready.url.rpartition(":")[2])
-        return ready
+        return msgspec.structs.replace(ready, name=self._name, pid=self._process.pid)
 
     def kill(self) -> None:
         """End it with SIGKILL, now, without warning; nothing happens when none runs."""
@@ -126,4 +138,4 @@ class LedgerProcess:
 
     def _failed(self, what: str) -> LedgerFailedError:
         logged = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        return LedgerFailedError(f"the ledger {what}. It logged last:\n{logged or '(nothing)'}")
+        return LedgerFailedError(f"{self._name} {what}. It logged last:\n{logged or '(nothing)'}")

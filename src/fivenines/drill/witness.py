@@ -5,7 +5,7 @@ ever acknowledged is sent once more.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -34,6 +34,11 @@ class _Account(msgspec.Struct):
 class _Accounts(msgspec.Struct):
     accounts: list[_Account]
     next: str | None
+
+
+class _Platform(msgspec.Struct):
+    position: int
+    outcomes_digest: str
 
 
 class _Decision(msgspec.Struct):
@@ -66,30 +71,38 @@ class Testimony:
     decisions: dict[bytes, list[Answer]]
     sent_again: dict[bytes, Answer]
     accounts_after: dict[str, Totals]
+    nodes: dict[str, tuple[int, str, dict[str, Totals]]]
 
 
-def hear(url: str, until: int, acknowledged: Iterable[Try]) -> Testimony:
-    """Ask a running ledger everything, then send everything again, then ask for the accounts once more.
+def hear(urls: Sequence[str], until: int, acknowledged: Iterable[Try]) -> Testimony:
+    """Ask a running ledger everything, then send everything again, then ask all its nodes for the accounts once more.
 
     Args:
-        url: where it serves.
+        urls: where its nodes serve; the first one is asked for most.
         until: the position up to which its decisions are of interest.
         acknowledged: what is to be sent again.
 
     Raises:
         httpx.HTTPError: it did not answer, or with an error: nothing is retried.
     """
-    with Witness(url) as witness:
+    with Witness(urls[0]) as witness:
         accounts, wrong = witness.accounts()
         decisions = witness.decisions(until)
         sent_again = witness.send_again(acknowledged)
         accounts_after, _ = witness.accounts()
+        end, _ = witness.platform(0)
+    nodes = {}
+    for url in urls:
+        with Witness(url) as witness:
+            position, outcomes = witness.platform(end)
+            nodes[url.partition("//")[2]] = (position, outcomes, witness.accounts()[0])
     return Testimony(
         accounts=accounts,
         wrong_in_themselves=wrong,
         decisions=decisions,
         sent_again=sent_again,
         accounts_after=accounts_after,
+        nodes=nodes,
     )
 
 
@@ -126,6 +139,11 @@ class Witness:
             after = page.next
             if after is None:
                 return found, wrong
+
+    def platform(self, at_least: int) -> tuple[int, str]:
+        """Return the position, once it is `at_least`, and the chain over all outcomes up to there."""
+        said = self._get("/v1/platform", {"at_least": at_least}, _Platform)
+        return said.position, said.outcomes_digest
 
     def decisions(self, until: int) -> dict[bytes, list[Answer]]:
         """Return what the event feed says was decided up to a position, by id: one answer each, if all is well."""

@@ -45,6 +45,7 @@ class World:
     decisions: dict[bytes, list[Answer]] = field(default_factory=dict)
     sent_again: dict[bytes, Answer] = field(default_factory=dict)
     accounts_after: dict[str, Totals] = field(default_factory=dict)
+    nodes: dict[str, tuple[int, str, dict[str, Totals]]] = field(default_factory=dict)
     stated: dict[str, int] = field(default_factory=dict)
     stated_by_date: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -58,6 +59,7 @@ class World:
             decisions=self.decisions,
             sent_again=self.sent_again,
             accounts_after=self.accounts_after,
+            nodes=self.nodes,
             stated=self.stated,
             stated_by_date=self.stated_by_date,
         )
@@ -93,6 +95,8 @@ def sound_world() -> World:
                 world.move("till", customer, 100 * (index + 1))
                 world.stated_by_date[customer, date] = world.stated[customer] = 100 * (index + 1) * (day + 1)
         world.frames.append(commands)
+    for name in ("west", "north", "east"):
+        world.nodes[name] = (7, "abc", dict(world.accounts_after))
     # A retry whose first answer was cut off: it is in the journal twice, and counts once.
     world.frames.append([world.frames[2][0]])
     return world
@@ -104,13 +108,13 @@ def result_of(world: World, *, failed_requests: int = 0, error: str = "", kills_
         Try(b"", is_msgpack=True, at=at, out_at=at, ended=at + 0.5, acknowledged=6) for at in (1.0, 2.0)
     ]  # the chart and the pauses are drawn from these
     kill = Kill(
+        what="node west-1",
         at=1.75,
         after=6,
         requests=2,
         transactions=4,
         cut_off=1,
         decided_unheard=1,
-        restarted_at_position=3,
         recovery_s=0.75,
     )
     report = Report(
@@ -118,6 +122,7 @@ def result_of(world: World, *, failed_requests: int = 0, error: str = "", kills_
     )
     return Result(
         books="A small world",
+        place="3 regions",
         transactions=len(world.answers),
         kills_planned=kills_planned,
         replay=Replay(

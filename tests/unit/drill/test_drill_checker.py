@@ -119,9 +119,19 @@ def contradict_itself(world: World) -> None:
     world.wrong_in_themselves.append("ada")
 
 
+def let_a_node_be_elsewhere(world: World) -> None:
+    world.nodes["east"] = (6, "ab", world.nodes["east"][2])
+
+
+def let_a_node_hold_something_else(world: World) -> None:
+    world.nodes["north"][2]["ada"] = Totals("EUR/2", 0, 1)
+
+
 @pytest.mark.parametrize(
     ("plant", "noticed"),
     [
+        (let_a_node_be_elsewhere, {"differing_nodes": 1}),
+        (let_a_node_hold_something_else, {"differing_nodes": 1}),
         (lose_it_everywhere, {"lost": 1, "wrong_answers": 1, "wrong_balances": 1, "wrong_days": 1}),
         (lose_the_frame, {"lost": 1, "wrong_answers": 1, "wrong_totals": 2, "wrong_days": 1}),
         (forget_the_decision, {"lost": 1}),

@@ -10,22 +10,33 @@ from fivenines.api import NewTransaction, Posting
 from fivenines.drill.record import Killer, Try
 from fivenines.drill.replay import requests_of
 
+HERE = "here:1"
 BODY = b"\x92\x81\xa2id\xa1a\x81\xa2id\xa1b"  # two items, in msgpack
 
 
 class Target:
     def __init__(self, *targets: int, patience: int = 100) -> None:
         self.hits = 0
-        self.killer = Killer(targets, patience=patience, kill=self._hit)
+        self.killer = Killer(targets, patience=patience, wanted=16, is_hit=HERE.__eq__, kill=self._hit)
 
-    def _hit(self) -> None:
+    def _hit(self) -> str:
         self.hits += 1
+        return "the target"
 
 
-def tries(sent: int, waiting: int = 0, at: float = 1.0) -> list[Try]:
-    return [Try(BODY, is_msgpack=True, at=at, out_at=at) for _ in range(sent)] + [
-        Try(BODY, is_msgpack=True, at=at) for _ in range(waiting)
+def tries(sent: int, waiting: int = 0, at: float = 1.0, address: str = HERE) -> list[Try]:
+    return [Try(BODY, is_msgpack=True, at=at, address=address, out_at=at) for _ in range(sent)] + [
+        Try(BODY, is_msgpack=True, at=at, address=address) for _ in range(waiting)
     ]
+
+
+def test_requests_to_others_than_the_target_do_not_count() -> None:
+    target = Target(50)
+    target.killer.consider(50, tries(15) + tries(9, address="elsewhere:1"), now=2.0)
+    assert target.hits == 0
+    target.killer.consider(51, tries(16) + tries(9, address="elsewhere:1"), now=2.0)
+    (kill,) = target.killer.kills
+    assert (kill.what, kill.requests) == ("the target", 16)
 
 
 def test_nobody_is_killed_before_the_target() -> None:

@@ -99,8 +99,8 @@ def test_a_kill_that_did_not_happen_is_a_failure() -> None:
 @pytest.mark.parametrize(
     ("change", "failure"),
     [
-        ({"cut_off": 0}, "the kill after 6 transactions cut off no request"),
-        ({"recovery_s": None}, "the kill after 6 transactions was never recovered from"),
+        ({"cut_off": 0}, "the kill of node west-1 after 6 transactions cut off no request"),
+        ({"recovery_s": None}, "the kill of node west-1 after 6 transactions was never recovered from"),
     ],
 )
 def test_a_kill_that_hit_nothing_is_a_failure(change: dict[str, object], failure: str) -> None:
