@@ -14,6 +14,8 @@ from tests.integration.etcd.proxies import wires
 from tests.integration.regions.fleet import HOSTS, NodeProcess, Regions, regions, wait_until
 from tests.integration.regions.loads import MIB, TRIMMING, Bulk, check_all_is_well
 
+FRAMES_MORE_THAN_BUFFERS = 30
+
 
 async def post(fleet: Regions, node: NodeProcess) -> httpx.Response:
     """Try to move something that nobody else looks at."""
@@ -64,19 +66,29 @@ def test_a_node_that_slept_while_its_journal_was_trimmed_and_compacted_comes_bac
             bulk, clients = Bulk(fleet), Clients(fleet.urls, deadline_s=60.0)
             await bulk.open()
             await clients.open()
+            slow, its_member = fleet.nodes[2], fleet.cluster.members[2]
+            position = (await fleet.platform(slow))["position"]
+            slow.signal(signal.SIGSTOP)
             async with clients.working():
-                slow = fleet.nodes[2]
-                await clients.wait_answered(100)
-                position = (await fleet.platform(slow))["position"]
-                slow.signal(signal.SIGSTOP)
-                await bulk.write_until_trimmed(position)
-                await clients.wait_answered(100)
+                # More than all that was on its way to it, and is held in buffers, can bring it.
+                await bulk.write(FRAMES_MORE_THAN_BUFFERS)
+                await bulk.write_until_trimmed(position + FRAMES_MORE_THAN_BUFFERS)
+                its_member.kill()
+                its_member.start()
+                await asyncio.to_thread(fleet.cluster.wait_ready)
                 slow.signal(signal.SIGCONT)
-                await clients.wait_answered(300)
+                await wait_until(lambda: has_begun_anew(slow), "it begins anew")
+                await clients.wait_answered(100)
             await check_all_is_well(fleet, clients)
             await bulk.check_nothing_is_lost()
+            assert "trimmed" in slow.events("node.out_of_service")[0]["reason"]
+            assert slow.events("snapshot.fetched")
 
     asyncio.run(main())
+
+
+async def has_begun_anew(node: NodeProcess) -> bool:
+    return len(node.events("node.serving")) > 1
 
 
 def test_a_new_node_begins_with_the_snapshot_of_another_when_the_journal_was_trimmed(tmp_path: Path) -> None:
