@@ -34,6 +34,8 @@ __all__ = [
     "Posting",
     "Problem",
     "RowResult",
+    "RulesInForce",
+    "RulesWanted",
     "Transaction",
     "TransactionId",
 ]
@@ -289,6 +291,20 @@ class Platform(Struct, frozen=True, kw_only=True):
     """The versions of the rules that this node can run."""
     nodes: list[FleetNode] = []
     """All nodes of the journal, this one included, as they last said of themselves."""
+
+
+class RulesWanted(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rules to put in force."""
+
+    version: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class RulesInForce(Struct, frozen=True):
+    """Rules that are in force."""
+
+    version: int
+    position: int
+    """A position at which they are, if not the first one."""
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

@@ -33,6 +33,7 @@ OPERATIONS = [
     ("GET", "/v1/transactions/{id}"),
     ("GET", "/v1/events"),
     ("GET", "/v1/platform"),
+    ("POST", "/v1/platform/rules"),
     ("GET", "/v1/platform/snapshot"),
     ("GET", "/live"),
     ("GET", "/ready"),

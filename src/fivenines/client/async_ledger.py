@@ -120,6 +120,7 @@ class AsyncLedger:
     history = _iterates(Operations.history)
     transaction = _awaits(Operations.transaction)
     platform = _awaits(Operations.platform)
+    activate_rules = _awaits(Operations.activate_rules)
 
     @property
     def position(self) -> int:

@@ -61,6 +61,7 @@ _read_accounts: Final = reader(_Accounts)
 _read_history: Final = reader(_History)
 _read_transaction: Final = reader(Transaction)
 _read_platform: Final = reader(api.Platform)
+_read_rules: Final = reader(api.RulesInForce)
 
 _IDS_IN_A_URL: Final = 200
 """Of 128 characters at most: well below what servers take as one line."""
@@ -409,6 +410,11 @@ class Operations:
     def platform(self) -> Call[api.Platform]:
         """Return what serves there, and how it is: its position, its assets, whether it is ready."""
         return self._read(_read_platform, "v1", "platform")
+
+    def activate_rules(self, version: int) -> Call[api.RulesInForce]:
+        """Put newer rules in force, once every node can run them. Doing it again changes nothing."""
+        body = msgspec.json.encode(api.RulesWanted(version))
+        return self._write("/v1/platform/rules", body, _read_rules, id=f"rules {version}")
 
     # --- how
 

@@ -126,6 +126,7 @@ class Ledger:
     history = _iterates(Operations.history)
     transaction = _waits(Operations.transaction)
     platform = _waits(Operations.platform)
+    activate_rules = _waits(Operations.activate_rules)
 
     @property
     def position(self) -> int:

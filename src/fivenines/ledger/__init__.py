@@ -6,12 +6,12 @@ applied the same frames hold the same state, to the byte of their `image`.
 
     commands    what may be asked            accounts, decided, state    what is known
     outcomes    what may be answered         machine, rules              how an answer is found
-    codec       frames as bytes              upcasters                   frames of older versions
+    codec       frames as bytes              upcasters, downcasters      frames of older versions
     image       a whole state as bytes
 """
 
 from fivenines.ledger.accounts import Account, Asset, OpenHold, Status
-from fivenines.ledger.codec import SCHEMA, CodecError, decode, encode
+from fivenines.ledger.codec import SCHEMA, CodecError, decode, encode, need_of
 from fivenines.ledger.commands import (
     AMOUNT_MAX,
     POST_ONE_AMOUNT_MAX,
@@ -73,5 +73,6 @@ __all__ = [
     "id_time_ms",
     "image",
     "image_of_accounts",
+    "need_of",
     "restore",
 ]

@@ -3,20 +3,43 @@
 A frame that was ever written can be read for ever. The current schema is read straight into the structs of `commands`;
 an older one is read into plain lists first and lifted, one version at a time, by the functions of `upcasters`. Adding a
 field with a default is a new schema too: an older node must refuse a frame it cannot fully understand, never guess.
+
+So a node does not write a schema because it can, but because the rules in force say so (`Rules.schema`): while nodes
+of an older release run beside it, it lowers what it writes by the functions of `downcasters`, and refuses commands that
+the older schema cannot say (`need_of`).
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from fivenines.ledger.commands import Batch, ChangeAccount, Command, Hold, OpenAccount, Post, Posting, PostOne, Settle
+from fivenines.ledger.downcasters import DOWNCASTERS
 from fivenines.ledger.upcasters import UPCASTERS
 
-__all__ = ["SCHEMA", "CodecError", "decode", "encode"]
+__all__ = ["NEEDS", "SCHEMA", "CodecError", "Need", "decode", "encode", "need_of"]
 
 SCHEMA = 2
-"""The schema that `encode` writes."""
+"""The newest schema, which the structs of `commands` are the wire form of."""
+
+
+class Need(NamedTuple):
+    """What a command needs the schema in force to be."""
+
+    schema: int
+    field: str
+    """The field that older schemas do not have."""
+
+
+NEEDS: Mapping[type, Callable[[Any], Need | None]] = {}
+"""For each kind of command that grew after schema 2: what one needs, None if it says nothing that is new."""
+
+
+def need_of(command: Command, *, needs: Mapping[type, Callable[[Any], Need | None]] = NEEDS) -> Need | None:
+    """Return what a command needs beyond the oldest schema that is still written, None for nothing."""
+    look = needs.get(type(command))
+    return look(command) if look else None
 
 
 class CodecError(ValueError):
@@ -32,15 +55,28 @@ _decoder = msgspec.msgpack.Decoder(Batch)
 # `Batch.commands` is declared as a sequence of the union; msgspec reads that as a list.
 
 
-def encode(batch: Batch) -> bytes:
-    """Encode `batch` in the current schema. Raises `OverflowError` where an integer of it is beyond 128 bits."""
+def encode(
+    batch: Batch,
+    *,
+    schema: int = SCHEMA,
+    downcasters: Mapping[int, Callable[[list[Any]], list[Any]]] = DOWNCASTERS,
+) -> bytes:
+    """Encode `batch` in a schema, the newest one unless told otherwise.
+
+    Raises `OverflowError` where an integer of it is beyond 128 bits.
+    """
     try:
         body = _encoder.encode(batch)
     except OverflowError:
         body = _encoder.encode(
             msgspec.structs.replace(batch, commands=[_map_wide(c, _to_wire) for c in batch.commands])
         )
-    return b"%c%b" % (SCHEMA, body)
+    if schema != SCHEMA:
+        lists = msgspec.msgpack.decode(body)
+        for newer in range(SCHEMA, schema, -1):
+            lists = downcasters[newer](lists)
+        body = _encoder.encode(lists)
+    return b"%c%b" % (schema, body)
 
 
 def decode(payload: bytes, *, upcasters: dict[int, Callable[[list[Any]], list[Any]]] = UPCASTERS) -> Batch:

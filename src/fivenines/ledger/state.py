@@ -19,6 +19,8 @@ class Rules:
     """A version of the rules by which commands are decided. Every replica runs the same, from the same position on."""
 
     version: int
+    schema: int = 2
+    """What frames are written in while these rules are in force: every node that can run them can read it."""
     retention_ms: int = 30 * 24 * 3600 * 1000
     """How long a decided id is remembered; an older one is refused, since nobody can tell whether it was decided."""
     id_ahead_ms_max: int = 300_000

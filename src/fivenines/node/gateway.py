@@ -22,7 +22,7 @@ from fivenines.node.node import Node
 from fivenines.node.problems import Answer, problem
 from fivenines.node.requests import InvalidRequestError, Parsed
 from fivenines.node.settings import Limits
-from fivenines.node.writer import OverloadedError
+from fivenines.node.writer import OverloadedError, RulesNotInForceError
 
 __all__ = ["Gateway", "send_answer"]
 
@@ -166,6 +166,12 @@ class Gateway:
             )
         except OverloadedError:
             return self._overloaded()
+        except RulesNotInForceError as error:
+            return problem(
+                *(409, "rules_not_in_force", "The rules in force cannot say this."),
+                detail=str(error),
+                field=error.field,
+            )
         except FrameTooLargeError:
             return self._too_large()
         except JournalError as error:

@@ -27,6 +27,8 @@ _TYPES = (
     api.NewTransaction,
     api.Platform,
     api.Problem,
+    api.RulesInForce,
+    api.RulesWanted,
     api.Transaction,
 )
 
@@ -167,6 +169,21 @@ def _paths(limits: Limits) -> dict[str, Any]:
             )
         },
         "/v1/platform": {"get": _read("What serves here", "readPlatform", _ref("Platform"), read)},
+        "/v1/platform/rules": {
+            "post": {
+                "summary": "Put newer rules in force, when every node can run them",
+                "operationId": "activateRules",
+                "requestBody": {"required": True, "content": {_JSON: {"schema": _ref("RulesWanted")}}},
+                "responses": {
+                    "200": {
+                        "description": "They are in force.",
+                        "headers": _POSITION_HEADER,
+                        "content": {_JSON: {"schema": _ref("RulesInForce")}},
+                    },
+                    **_problems(["400", "405", "409", "413", "415", "422", "503"]),
+                },
+            }
+        },
         "/v1/platform/snapshot": {
             "get": _page(
                 "The newest snapshot, for another node", "readSnapshot", "application/octet-stream", [*read, "404"]

@@ -20,11 +20,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import fivenines
-from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform
+from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform, RulesInForce
 from fivenines.journal import JournalDamagedError, JournalError, TrimmedError
 from fivenines.ledger import RULES, SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
 from fivenines.node import history, snapshots
+from fivenines.node.activation import RulesNotRunnableError, activate
 from fivenines.node.history import json_number
 from fivenines.node.joining import SNAPSHOT_PATH
 from fivenines.node.listing import AccountListing
@@ -33,7 +34,7 @@ from fivenines.node.node import Node
 from fivenines.node.openapi import document
 from fivenines.node.problems import Answer, problem
 from fivenines.node.replica import PositionTimeoutError
-from fivenines.node.requests import InvalidRequestError, id_of_text
+from fivenines.node.requests import InvalidRequestError, id_of_text, rules_wanted
 from fivenines.node.streams import EventPages, EventStream, rest
 from fivenines.node.writer import OverloadedError
 
@@ -45,8 +46,9 @@ _PAGE_MAX = 1_000
 _SCANS_MAX = 2  # requests that look through the journal at once, so that they leave threads and time to all others
 _TOLD_MAX = 1_000  # errors of reading that are logged, each once: clients ask again and again
 _SNAPSHOT_CHUNK_BYTES = 1024 * 1024
+_SMALL_BODY_BYTES_MAX = 1_024
 _STREAM_LATER_S = 0.5  # how often a stream is told that it will go on, while writes queue up
-_ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets"})
+_ONLY_WRITTEN = frozenset({"/v1/transactions", "/v1/assets", "/v1/platform/rules"})
 _ALSO_WRITTEN = {"/v1/accounts": ", POST", "/v1/accounts/{id}": ", PATCH"}
 _UUID = re.compile(TRANSACTION_ID_PATTERN)
 _DOCS = """<!doctype html>
@@ -84,6 +86,7 @@ def pages(node: Node, metrics: Metrics) -> Starlette:
         Route("/v1/transactions/{id}", views.timed("transaction.read", views.transaction)),
         Route("/v1/events", views.timed("events", views.events)),
         Route("/v1/platform", views.timed("platform", views.platform)),
+        Route("/v1/platform/rules", views.timed("rules", views.rules), methods=["POST"]),
         Route(SNAPSHOT_PATH, views.timed("snapshot", views.snapshot)),
         Route("/live", views.live),
         Route("/ready", views.ready),
@@ -274,6 +277,22 @@ class _Views:
                 nodes=fleet.described() if fleet else [],
             )
         )
+
+    async def rules(self, request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return self._response(problem(415, "media_type", "The body must be application/json."))
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _SMALL_BODY_BYTES_MAX:
+                return self._response(problem(413, "body_too_large", "The body is too large."))
+        wanted = rules_wanted(body)
+        try:
+            position = await activate(self._node, wanted.version)
+        except RulesNotRunnableError as error:
+            answer = problem(409, "rules_not_runnable", "Not every node can run these rules.", detail=str(error))
+            return self._response(answer)
+        return self._json(RulesInForce(wanted.version, position))
 
     async def snapshot(self, _request: Request) -> Response:
         found = snapshots.paths(self._node.directory)

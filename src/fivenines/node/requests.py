@@ -23,6 +23,7 @@ from fivenines.api import (
     NewAccount,
     NewTransaction,
     Posting,
+    RulesWanted,
 )
 from fivenines.ids import new_ids16
 from fivenines.ledger import (
@@ -52,6 +53,7 @@ __all__ = [
     "id_of_text",
     "is_rows",
     "rows",
+    "rules_wanted",
     "transactions",
 ]
 
@@ -97,6 +99,7 @@ _TRANSACTIONS = _Decoders(NewTransaction)
 _ACCOUNTS = _Decoders(NewAccount)
 _ASSETS = _Decoders(Asset)
 _CHANGES = _Decoders(AccountChange)
+_RULES = msgspec.json.Decoder(RulesWanted)
 _ROWS = msgspec.msgpack.Decoder(list[Row])
 
 
@@ -167,6 +170,12 @@ def account_change(account_id: str, body: bytes, *, is_msgpack: bool) -> Parsed:
         metadata=None if isinstance(change.metadata, UnsetType) else _metadata(change.metadata, "$.metadata") or b"{}",
     )
     return Parsed([command], is_array=False, made=frozenset() if change.id is not None else frozenset({0}))
+
+
+def rules_wanted(body: bytes) -> RulesWanted:
+    """Read a body that asks for rules to be put in force."""
+    wanted: RulesWanted = _decoded(_RULES, body)
+    return wanted
 
 
 def id_of_text(text: str) -> bytes:

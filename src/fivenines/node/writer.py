@@ -15,16 +15,26 @@ from dataclasses import dataclass
 import structlog
 
 from fivenines.journal import Frame, Journal, JournalError, JournalFullError, MaybeDoneError, NotDoneError
-from fivenines.ledger import Applied, Batch, CodecError, Command, PostOne, State, decode, encode
+from fivenines.ledger import RULES, Applied, Batch, CodecError, Command, PostOne, State, decode, encode, need_of
+from fivenines.ledger.codec import NEEDS
 from fivenines.node.settings import NodeSettings
 
-__all__ = ["OverloadedError", "Receipt", "Writer"]
+__all__ = ["OverloadedError", "Receipt", "RulesNotInForceError", "Writer"]
 
 _log = structlog.get_logger("fivenines.node")
 
 _FAILED_PAUSE_S = 0.1  # a journal that refuses is not asked more often than this
 _PROBE_S = 1.0  # how often a full journal is asked whether it has room, while there are no writes that would ask
 _MARK_BYTES = 48  # from the start of a payload: the schema, the writer and the sequence lie within
+
+
+class RulesNotInForceError(Exception):
+    """A command says what only newer rules let frames say: nothing was done."""
+
+    def __init__(self, field: str, needed: int | None, in_force: int) -> None:
+        which = f"rules {needed}" if needed else "rules that this release does not have"
+        super().__init__(f"it needs {which}, and rules {in_force} are in force")
+        self.field = field
 
 
 class OverloadedError(Exception):
@@ -61,13 +71,13 @@ class _InFlight:
         self.requests = requests
 
 
-def _encode_readable(batch: Batch) -> bytes:
+def _encode_readable(batch: Batch, schema: int) -> bytes:
     """Encode a frame, and make sure that every replica will be able to read it: one that cannot would stop them all.
 
     What the gateway lets through can be read. Should it ever let through what cannot, only its requests fail. The short
     form was checked by the very decoder that replicas use.
     """
-    payload = encode(batch)
+    payload = encode(batch, schema=schema)
     if set(map(type, batch.commands)) - {PostOne}:
         try:
             decode(payload)
@@ -150,12 +160,15 @@ class Writer:
 
         Raises:
             OverloadedError: the queue is full.
+            RulesNotInForceError: a command needs newer rules.
             NotDoneError, MaybeDoneError: as the journal says.
         """
         if not self.has_room or self._closing:
             raise OverloadedError
         if (cut_off := self._journal.cut_off) is not None:
             raise NotDoneError(cut_off)
+        if NEEDS:
+            self._check_rules(commands)
         request = _Request(commands, size_bytes=size_bytes, durable_is_enough=durable_is_enough)
         self._queue.append(request)
         self._queued_commands += len(commands)
@@ -163,6 +176,14 @@ class Writer:
         future = request.applied or request.durable
         assert future is not None
         return await future
+
+    def _check_rules(self, commands: Sequence[Command]) -> None:
+        in_force = self._state.rules
+        for command in commands:
+            need = need_of(command)
+            if need is not None and need.schema > in_force.schema:
+                able = [version for version, rules in RULES.items() if rules.schema >= need.schema]
+                raise RulesNotInForceError(need.field, min(able, default=None), in_force.version)
 
     async def run(self) -> None:
         """Write frames until cancelled, or until `close` was called and the queue is empty."""
@@ -261,7 +282,7 @@ class Writer:
     async def _append(self, batch: Batch, requests: list[_Request]) -> None:
         mark = b""
         try:
-            payload = _encode_readable(batch)
+            payload = _encode_readable(batch, self._state.rules.schema)
             mark = payload[:_MARK_BYTES]
             self._in_flight[mark] = _InFlight(batch, requests)
             position = await self._journal.append(payload)
