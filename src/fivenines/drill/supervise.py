@@ -42,6 +42,8 @@ class LedgerProcess:
         options: further options of `fivenines serve`.
         start_s_max: how long a start may take.
         name: what it is called, for people.
+        program: what Python runs, with `serve` and the options as its arguments; a test may give one that is up to no
+            good.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class LedgerProcess:
         options: tuple[str, ...] = (),
         start_s_max: float = 60.0,
         name: str = "the ledger",
+        program: tuple[str, ...] = ("-m", "fivenines"),
     ) -> None:
-        self._name = name
+        self._name, self._program = name, program
         self.data, self._log, self._options, self._start_s_max = data, log, options, start_s_max
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
@@ -72,7 +75,7 @@ class LedgerProcess:
         assert self.pid is None, "the ledger runs already"
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fivenines", "serve", "--json"),
+                *(sys.executable, *self._program, "serve", "--json"),
                 *("--data", str(self.data), "--port", str(self._port), *self._options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

@@ -9,22 +9,20 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from fivenines.drill.members import Cluster, free_ports, make_cluster, running
+from fivenines.drill.members import Cluster, make_cluster, running
+from fivenines.drill.supervise import LedgerProcess, Ready
 from tests.integration.etcd.clusters import need_etcd
 
 __all__ = ["HOSTS", "NodeProcess", "Regions", "regions", "wait_until"]
 
 HOSTS = ("127.0.1.1", "127.0.2.1", "127.0.3.1")
-_START_S_MAX = 60
 _PATIENCE_S = 60.0
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -39,92 +37,44 @@ async def wait_until(condition: Callable[[], Awaitable[object]], what: str) -> N
         raise AssertionError(f"it never came about that {what}") from None
 
 
-class NodeProcess:
-    """One node, running or not: `fivenines serve --journal`. Its log is in `<folder>.log`, beside its data."""
+class NodeProcess(LedgerProcess):
+    """One node, running or not. Its log is in `<folder>.log`, beside its data."""
 
     def __init__(
         self, folder: Path, *, name: str, region: str, host: str, endpoints: Sequence[str], options: Sequence[str] = ()
     ) -> None:
-        (port,) = free_ports(1, host=host)
-        self.name, self.folder, self.url = name, folder, f"http://{host}:{port}"
+        self.name = name
+        self.url = ""
+        """Where it serves, once it has been started."""
         self.log_path = folder.with_name(folder.name + ".log")
-        self.planted: dict[str, int] = {}
-        """See `launcher.py`."""
-        self.process: subprocess.Popen[bytes] | None = None
-        self.options = [
-            *("serve", "--json", "--data", str(folder), "--host", host, "--port", str(port)),
-            *("--name", name, "--region", region, "--journal", "etcd://" + ",".join(endpoints), *options),
-        ]
+        place = ("--host", host, "--name", name, "--region", region, "--journal", "etcd://" + ",".join(endpoints))
+        super().__init__(folder, log=self.log_path, options=(*place, *options), name=name)
 
-    def spawn(self) -> None:
-        """Start the process, and do not wait."""
-        assert self.process is None, f"{self.name} runs already"
-        program = [str(_LAUNCHER), json.dumps(self.planted)] if self.planted else ["-m", "fivenines"]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, *self.options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+    async def start(self) -> Ready:
+        """Start it, and wait until it serves."""
+        ready = await super().start()
+        self.url = ready.url
+        return ready
 
-    async def start(self) -> dict[str, Any]:
-        """Start the process, wait until it serves, and return what it said then."""
-        self.spawn()
-        return await self.ready()
+    def plant(self, **planted: int) -> None:
+        """From its next start on, have something wrong with it: see `launcher.py`."""
+        self._program = (str(_LAUNCHER), json.dumps(planted))
 
-    async def ready(self) -> dict[str, Any]:
-        """Wait until it says that it serves, which it does once, and return what it said."""
-        return await asyncio.to_thread(self._ready)
-
-    def _ready(self) -> dict[str, Any]:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        watchdog = threading.Timer(_START_S_MAX, self.process.kill)
-        watchdog.start()
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            watchdog.cancel()
-        assert line, f"{self.name} did not start:\n{self.log_path.read_text()[-4_000:]}"
-        said: dict[str, Any] = json.loads(line)
-        assert said["event"] == "ready", said
-        return said
+    def add_options(self, *options: str) -> None:
+        """From its next start on, give it further options."""
+        self._options = (*self._options, *options)
 
     def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
+        assert self.pid is not None
+        os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        """End it with SIGKILL; nothing happens when it does not run."""
-        if self.process is not None:
-            self.process.kill()
-            self._gone()
-
-    def stop(self) -> int:
-        """End it with SIGTERM, and return its exit status."""
-        self.signal(signal.SIGTERM)
-        return self._gone()
-
-    def _gone(self) -> int:
-        assert self.process is not None
-        status = self.process.wait(timeout=60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.process = None
-        return status
-
-    def logged(self) -> list[dict[str, Any]]:
-        """What it logged, over all of its starts."""
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of this name that it logged, over all of its starts."""
         found = []
         for line in self.log_path.read_text().splitlines():
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
-        return found
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        return [each for each in self.logged() if each.get("event") == name]
+        return [each for each in found if each.get("event") == name]
 
 
 class Regions:
@@ -158,7 +108,7 @@ class Regions:
 
     async def start(self) -> None:
         """Start all nodes that do not run, at the same time."""
-        asleep = [node for node in self.nodes if node.process is None]
+        asleep = [node for node in self.nodes if node.pid is None]
         await asyncio.gather(*(node.start() for node in asleep))
 
     async def found(self) -> None:
@@ -224,4 +174,4 @@ async def regions(
                 yield made
             finally:
                 for node in made.nodes:
-                    node.kill()
+                    await node.discard()

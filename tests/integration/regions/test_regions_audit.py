@@ -18,9 +18,9 @@ def test_a_node_that_differs_stops_serving_says_so_and_rebuilds_itself_from_anot
             await bulk.write_until_trimmed()
 
             wrong = fleet.nodes[1]
-            assert wrong.stop() == 0
+            await wrong.stop()
             position, _ = await fleet.agreed_among(fleet.nodes[0], fleet.nodes[2])
-            wrong.planted = {"wrong_position": position + 30}
+            wrong.plant(wrong_position=position + 30)
             await wrong.start()
             said: set[str] = set()
 

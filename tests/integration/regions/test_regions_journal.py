@@ -29,7 +29,7 @@ def test_writes_are_shed_before_the_quota_is_reached_and_taken_again_after_a_tri
     async def main() -> None:
         async with regions(tmp_path, quota_bytes=quota_mib * MIB) as fleet:
             for node in fleet.nodes:
-                node.planted = {"quota_mib": quota_mib}
+                node.plant(quota_mib=quota_mib)
             await fleet.start()
             bulk = Bulk(fleet)
             await bulk.open()
@@ -48,8 +48,8 @@ def test_writes_are_shed_before_the_quota_is_reached_and_taken_again_after_a_tri
 
             # Trimming needs snapshots, which a node writes when it stops, and to be told that the tail is too long.
             for node in fleet.nodes:
-                assert node.stop() == 0
-                node.options += TRIMMING
+                await node.stop()
+                node.add_options(*TRIMMING)
                 await node.start()
             await bulk.write_until_trimmed()
             await fleet.agreed()
@@ -103,7 +103,7 @@ def test_a_new_node_begins_with_the_snapshot_of_another_when_the_journal_was_tri
             (fetched,) = newcomer.events("snapshot.fetched")
             (recovered,) = newcomer.events("node.recovered")
             assert recovered["snapshot_position"] == fetched["position"] > 0
-            assert recovered["frames_replayed"] <= ready["position"] - fetched["position"]
+            assert recovered["frames_replayed"] <= ready.position - fetched["position"]
             await fleet.agreed()
             await bulk.check_nothing_is_lost()
             fleet.check_logs()
@@ -152,6 +152,7 @@ def test_the_judge_finds_the_old_reads_of_a_node_that_is_cut_off(tmp_path: Path)
                 await fleet.start()
                 clients = Clients(fleet.urls, deadline_s=60.0, linearizable=False)
                 await clients.open()
+                await fleet.agreed()
                 async with clients.working():
                     for wire in between:
                         wire.block()

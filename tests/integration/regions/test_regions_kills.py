@@ -27,7 +27,7 @@ def test_nodes_and_members_are_killed_and_stopped_under_load_and_nothing_fails(
                 for region in (region for _ in range(crash_factor) for region in chance.sample(range(3), 3)):
                     node, member = fleet.nodes[region], fleet.cluster.members[chance.randrange(3)]
                     await clients.wait_answered(100)
-                    node.kill()
+                    await node.discard()
                     await clients.wait_answered(100)
                     await node.start()
                     leader = await asyncio.to_thread(fleet.cluster.leader)
@@ -59,7 +59,7 @@ def test_a_region_dies_with_its_node_and_its_member_and_nothing_fails(tmp_path: 
                     region = fleet.cluster.members.index(leader)
                     await clients.wait_answered(100)
                     leader.kill()
-                    fleet.nodes[region].kill()
+                    await fleet.nodes[region].discard()
                     await clients.wait_answered(300)
                     leader.start()
                     await fleet.nodes[region].start()
@@ -83,6 +83,7 @@ def test_everything_is_killed_at_once_and_started_again_and_nothing_acknowledged
                     for node in fleet.nodes:
                         node.kill()
                     fleet.cluster.kill()
+                    await asyncio.gather(*(node.wait() for node in fleet.nodes))
                     # The nodes first: they wait for their journal.
                     starting = asyncio.create_task(fleet.start())
                     fleet.cluster.start()
