@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import pytest
 
+import fivenines
 from fivenines.cli.books import _show as show_report
 from fivenines.importers import Report
 from tests.e2e.serving import Api, Server, run_server
@@ -49,7 +50,11 @@ COMMANDS = (
     ("journal",),
     ("journal", "verify"),
     ("journal", "show"),
+    ("journal", "found"),
     ("snapshot",),
+    ("rules",),
+    ("rules", "show"),
+    ("rules", "activate"),
     ("bench",),
 )
 
@@ -58,7 +63,7 @@ COMMANDS = (
 def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
     shown = run(*command, "--help").stdout
     assert "Usage:" in shown
-    if command not in {("generate",), ("journal",)}:
+    if command not in {("generate",), ("journal",), ("rules",)}:
         assert "Examples" in shown
         assert f"fivenines {' '.join(command)}" in shown
 
@@ -411,3 +416,7 @@ def test_bench_measures_a_ledger_of_its_own_and_leaves_nothing(tmp_path: Path) -
     assert len(figures) == 3
     assert all(figure["per_s"] > 0 and figure["p50_ms"] <= figure["p99_ms"] for figure in figures.values())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told_without_a_command() -> None:
+    assert run("--version").stdout == f"fivenines {fivenines.__version__}\n"

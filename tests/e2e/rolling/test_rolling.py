@@ -1,0 +1,255 @@
+"""A platform is rolled from one release to the next under load, one node at a time, and then takes the new rules.
+
+Two releases are really installed and run side by side. At no moment do two nodes hold different states, and no request
+fails; what not every node can do is refused, with the reason.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fivenines import AsyncLedger
+from fivenines.client import LedgerError
+from fivenines.drill.members import make_cluster, running
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from fivenines.ids import IdMaker, as_text
+from fivenines.node import snapshots
+from tests.e2e.rolling.next_version import FIELD, NEXT_RULES, NEXT_VERSION, install
+from tests.integration.etcd.clusters import need_etcd
+
+HOSTS = ("127.0.1.1", "127.0.2.1", "127.0.3.1")
+REGIONS = ("eu-west", "eu-north", "us-east")
+LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+class Platform:
+    """Three members, three nodes, and what was seen of them."""
+
+    def __init__(self, folder: Path, endpoints: tuple[str, ...], releases: dict[str, Path]) -> None:
+        self.folder = folder
+        self.endpoints = endpoints
+        self.releases = releases
+        self.ports = [0, 0, 0]
+        self.urls = ["", "", ""]
+        self.nodes: list[LedgerProcess | None] = [None, None, None]
+        self.http = httpx.AsyncClient(timeout=20.0, trust_env=False)
+        self.seen: defaultdict[int, set[str]] = defaultdict(set)
+        """By position, the digests over all outcomes that nodes told."""
+
+    def process(self, number: int, release: str, *, name: str = "") -> LedgerProcess:
+        nearest_first = ",".join((*self.endpoints[number:], *self.endpoints[:number]))
+        name = name or f"{REGIONS[number]}-1"
+        return LedgerProcess(
+            self.folder / name,
+            log=self.folder / f"{name}.log",
+            options=(
+                *("--host", HOSTS[number], "--journal", f"etcd://{nearest_first}"),
+                *("--region", REGIONS[number], "--name", name, "--snapshot-every", "500"),
+                *(("--port", str(self.ports[number])) if self.ports[number] and name.endswith("-1") else ()),
+            ),
+            program=(str(LAUNCHER), str(self.releases[release])),
+            name=name,
+        )
+
+    async def roll(self, number: int, release: str) -> None:
+        """Stop a node cleanly, if it runs, and start another release in its place."""
+        if (node := self.nodes[number]) is not None:
+            await node.stop()
+        node = self.nodes[number] = self.process(number, release)
+        ready = await node.start()
+        self.urls[number], self.ports[number] = ready.url, int(ready.url.rpartition(":")[2])
+
+    async def platform(self, number: int, *, at_least: int = 0) -> dict[str, Any]:
+        answer = await self.http.get(f"{self.urls[number]}/v1/platform", params={"at_least": at_least})
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def watch(self) -> None:
+        """Ask all nodes at once, again and again, where they are and what they have decided up to there."""
+        while True:
+            for number in range(len(self.urls)):
+                with suppress(httpx.HTTPError):
+                    said = await self.platform(number)
+                    self.seen[said["position"]].add(said["outcomes_digest"])
+            await asyncio.sleep(0.02)
+
+    async def activate(self, number: int, version: int) -> httpx.Response:
+        return await self.http.post(f"{self.urls[number]}/v1/platform/rules", json={"version": version})
+
+    async def post_with_field(self, number: int) -> httpx.Response:
+        id = as_text(IdMaker().numbers(1)[0].to_bytes(16))
+        posting = {"source": "bank", "destination": "till", "amount": 1}
+        return await self.http.post(
+            f"{self.urls[number]}/v1/transactions", json={"id": id, "postings": [posting], FIELD: "card"}
+        )
+
+
+class Load:
+    """Clients of each node who post one transaction after another, until stopped."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self.posted = 0
+        self.failed: list[LedgerError] = []
+        self._running = True
+        self._tasks = [
+            asyncio.create_task(self._post([*urls[first:], *urls[:first]])) for first in range(3) for _ in range(2)
+        ]
+
+    async def _post(self, urls: list[str]) -> None:
+        async with AsyncLedger(*urls, deadline_s=60.0) as ledger:
+            while self._running:
+                try:
+                    await ledger.post(source="bank", destination="customer", amount=1)
+                except LedgerError as error:
+                    self.failed.append(error)
+                else:
+                    self.posted += 1
+
+    async def go_on(self, more: int = 150) -> None:
+        """Wait until so many more are acknowledged."""
+        wanted = self.posted + more
+        while self.posted < wanted:
+            assert not self.failed, self.failed[0]
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._running = False
+        await asyncio.gather(*self._tasks)
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both releases, installed."""
+    need_etcd()
+    return {name: install(tmp_path_factory.mktemp(name), is_next=name == "next") for name in ("present", "next")}
+
+
+@asynccontextmanager
+async def platform_of(folder: Path, releases: dict[str, Path]) -> AsyncIterator[Platform]:
+    with running(make_cluster(folder / "etcd", hosts=HOSTS, heartbeat_ms=20, election_ms=200)) as cluster:
+        platform = Platform(folder, cluster.endpoints, releases)
+        from fivenines.journal.etcd import EtcdJournalSettings, found
+
+        await found(EtcdJournalSettings(endpoints=cluster.endpoints))
+        try:
+            yield platform
+        finally:
+            await platform.http.aclose()
+            for node in platform.nodes:
+                if node is not None:
+                    await node.discard()
+
+
+@pytest.mark.timeout(400)
+def test_a_platform_is_rolled_under_load_and_takes_new_rules(tmp_path: Path, releases: dict[str, Path]) -> None:
+    async def main() -> None:
+        async with platform_of(tmp_path, releases) as platform:
+            for number in range(3):
+                await platform.roll(number, "present")
+            async with AsyncLedger(*platform.urls) as ledger:
+                await ledger.create_asset("EUR/2")
+                await ledger.open_account("bank", asset="EUR/2", min_balance=None)
+                for account in ("customer", "till"):
+                    await ledger.open_account(account, asset="EUR/2")
+            watching = asyncio.create_task(platform.watch())
+            load = Load(platform.urls)
+            await load.go_on()
+
+            await platform.roll(0, "next")
+            await load.go_on()
+            # Both releases serve. What only the next one knows is refused by either, with the reason.
+            by_next, by_present = await platform.post_with_field(0), await platform.post_with_field(1)
+            assert (by_next.status_code, by_next.json()["type"]) == (409, "/problems/rules_not_in_force")
+            assert by_next.json()["field"] == f"$.{FIELD}"
+            assert by_next.json()["detail"] == "it needs rules 2, and rules 1 are in force"
+            assert (by_present.status_code, by_present.json()["type"]) == (422, "/problems/invalid_request")
+            refused = await platform.activate(0, NEXT_RULES)
+            assert (refused.status_code, refused.json()["type"]) == (409, "/problems/rules_not_runnable")
+            assert "cannot be run by eu-north-1, us-east-1" in refused.json()["detail"]
+            assert "cannot be run by" in (await platform.activate(1, NEXT_RULES)).json()["detail"]
+            await load.go_on()
+
+            # There is a way back as long as the rules are the old ones.
+            await platform.roll(0, "present")
+            await load.go_on()
+            for number in range(3):
+                await platform.roll(number, "next")
+                await load.go_on()
+                assert (await platform.platform(number))["version"] == NEXT_VERSION
+
+            await _wait_told(platform)
+            activated = await platform.activate(1, NEXT_RULES)
+            assert activated.status_code == 200, activated.text
+            since = activated.json()["position"]
+            again = await platform.activate(2, NEXT_RULES)
+            assert (again.status_code, again.json()["version"]) == (200, NEXT_RULES)
+            for number in range(3):
+                said = await platform.platform(number, at_least=since)
+                assert said["rules"] == NEXT_RULES
+                assert (await platform.post_with_field(number)).status_code == 200
+            await load.go_on()
+
+            # A node of the release before, which was not there, finds out at its start.
+            late = platform.process(0, "present", name="eu-west-late")
+            with pytest.raises(LedgerFailedError, match="activated rules 2; this release runs"):
+                await late.start()
+            await load.go_on()
+            await load.stop()
+            watching.cancel()
+
+            assert load.failed == []
+            end = max([(await platform.platform(number))["position"] for number in range(3)])
+            ends = [await platform.platform(number, at_least=end) for number in range(3)]
+            assert len({(said["position"], said["outcomes_digest"]) for said in ends}) == 1
+            for number in range(3):
+                balances = await platform.http.get(f"{platform.urls[number]}/v1/accounts?ids=bank,customer,till")
+                assert [each["balance"] for each in balances.json()["accounts"]] == [
+                    *(-load.posted - 3, load.posted, 3)
+                ]
+            # Often enough two nodes were asked at the same position; never did they say different things.
+            assert len(platform.seen) > 100
+            assert [digests for digests in platform.seen.values() if len(digests) > 1] == []
+            for node in platform.nodes:
+                assert node is not None
+                await node.stop()
+            newest = [snapshots.paths(tmp_path / f"{region}-1")[0] for region in REGIONS]
+            assert {path.name for path in newest} == {newest[0].name}
+            assert {snapshots.digest_of(path) for path in newest} == {snapshots.digest_of(newest[0])}
+            logs = "".join((tmp_path / f"{region}-1.log").read_text() for region in REGIONS)
+            assert "node.out_of_service" not in logs
+            assert "Traceback" not in logs
+
+    asyncio.run(main())
+
+
+async def _wait_told(platform: Platform) -> None:
+    """Wait until the last node that was rolled has let the others know."""
+    while True:
+        nodes = (await platform.platform(1))["nodes"]
+        if all(NEXT_RULES in node["rules"] for node in nodes):
+            return
+        await asyncio.sleep(0.1)
+
+
+def test_the_releases_that_are_compared_are_two(releases: dict[str, Path]) -> None:
+    async def version(folder: Path) -> str:
+        import sys
+
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(LAUNCHER), str(folder), "--version"), stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        return said.decode().strip()
+
+    async def main() -> None:
+        assert await version(releases["present"]) == "fivenines 0.1.0"
+        assert await version(releases["next"]) == f"fivenines {NEXT_VERSION}"
+
+    asyncio.run(main())
