@@ -1,6 +1,6 @@
 """Clients that move money through whatever happens: the real client, over a simulated network.
 
-Each keeps what it asked and what it was told (`Told`), and nothing else: that is what the judge goes by.
+Each tells the judge what it asked and what it was told (`Told`), and that is all that the judge knows of it.
 """
 
 import asyncio
@@ -44,8 +44,11 @@ class Weather:
 class Client:
     """One client: it submits one transaction after another, and sometimes one of them again."""
 
-    def __init__(self, nodes: list[SimulatedNode], weather: Weather, random: Random) -> None:
-        self.told: list[Told] = []
+    def __init__(
+        self, nodes: list[SimulatedNode], weather: Weather, random: Random, tell: Callable[[Told], None]
+    ) -> None:
+        self._told: list[Told] = []
+        self._tell = tell
         self._random = random
         loop = asyncio.get_running_loop()
         urls = [f"http://{node.name}" for node in nodes]
@@ -76,8 +79,8 @@ class Client:
         """Submit `count` transactions between `accounts`."""
         for _ in range(count):
             await asyncio.sleep(self._random.expovariate(1 / 0.05))
-            if self.told and self._random.random() < 0.15:
-                before = self._random.choice(self.told)
+            if self._told and self._random.random() < 0.15:
+                before = self._random.choice(self._told)
                 await self._submit(before.id, before.postings)
                 continue
             id = as_text(self._ids.numbers(1)[0].to_bytes(16, "big"))
@@ -100,7 +103,9 @@ class Client:
             outcome = "not_done"
         except LedgerError as error:
             raise AssertionError(f"a client got what it must never get: {error!r}") from error
-        self.told.append(Told(id, postings, outcome, position, asked_s, asyncio.get_running_loop().time()))
+        told = Told(id, postings, outcome, position, asked_s, asyncio.get_running_loop().time())
+        self._told.append(told)
+        self._tell(told)
 
 
 class _Network(httpx.AsyncBaseTransport):

@@ -318,11 +318,17 @@ class EtcdJournal(SharedJournal):
                 raise self._broken
             elif start <= self.last:
                 reader = self._read(start, self.last)
-                with suppress(JournalClosedError):
+                try:
                     while (frames := await asyncio.to_thread(take_some, reader, _itself)) and not self._closed:
                         for frame in frames:
                             yield frame
                             start += 1
+                except JournalClosedError:
+                    pass
+                except JournalUnreachableError as error:
+                    # No reason to give up: whoever follows goes on when the journal is there again.
+                    log.warning("journal.follower_waits", position=start, reason=error.reason)
+                    await asyncio.sleep(_PAUSE_S)
             else:
                 await changed.wait()
 
