@@ -23,7 +23,7 @@ witness.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 __all__ = ["Model", "Operation", "TooManyConfigurationsError", "Violation", "check"]
@@ -48,7 +48,8 @@ class Operation(Generic[In, Out]):
     invoked: float
     """By a clock that all clients share. Operations that meet at one moment are concurrent."""
     returned: float | None
-    """None: without an answer, so it may take effect at any later moment, or never."""
+    """None: without an answer, so it may take effect at any later moment, or never. With an output it has that one, if
+    it takes effect."""
     input: In
     output: Out | None
     """None: unknown."""
@@ -98,7 +99,7 @@ class Violation(Generic[In, Out]):
         start = min(operation.invoked for operation in self.operations)
         lines = [f"no order explains these operations, which begin with {self.model}:"]
         for each in sorted(self.operations, key=lambda operation: operation.invoked):
-            until = "never" if each.returned is None else f"{each.returned - start:.6f}"
+            until = "..." if each.returned is None else f"{each.returned - start:.6f}"
             told = "?" if each.output is None else str(each.output)
             mark = "  <- no order gets beyond this answer" if each is self.stuck else ""
             lines.append(f"  {each.invoked - start:.6f} - {until}  client {each.client}: {each.input} -> {told}{mark}")
@@ -119,7 +120,7 @@ def check(
     for part, members in model.parts(operations):
         budget = _Budget(configurations_max)
         if (stuck := _search(part, members, budget)) is not None:
-            return _shrunk(part, _until(members, stuck), stuck)
+            return _shrunk(part, _until(part, members, stuck), stuck)
     return None
 
 
@@ -289,10 +290,22 @@ def _by_return(operation: Operation[Any, Any]) -> float:
 # --- the witness
 
 
-def _until(operations: Sequence[Operation[In, Out]], stuck: Operation[In, Out]) -> list[Operation[In, Out]]:
-    """Leave out what was invoked when the wrong answer was there already: it can have no part in it."""
+def _until(
+    model: Model[In, Out, Any], operations: Sequence[Operation[In, Out]], stuck: Operation[In, Out]
+) -> list[Operation[In, Out]]:
+    """End a history where the wrong answer was there: what came later can have no part in it.
+
+    What had begun by then may have taken effect, or not yet. It must not be asked to have: it could do so only together
+    with what came later.
+    """
     assert stuck.returned is not None
-    return [each for each in operations if each.invoked <= stuck.returned]
+    found = []
+    for each in operations:
+        if each is stuck or (each.returned is not None and each.returned <= stuck.returned):
+            found.append(each)
+        elif each.invoked <= stuck.returned and not model.is_read(each):
+            found.append(each if each.returned is None else replace(each, returned=None))
+    return found
 
 
 def _shrunk(
@@ -304,7 +317,7 @@ def _shrunk(
         while True:
             for smaller, rest in _smaller(model, operations):
                 if (found := _search(smaller, rest, budget)) is not None:
-                    model, stuck, operations = smaller, found, _until(rest, found)
+                    model, stuck, operations = smaller, found, _until(smaller, rest, found)
                     break
             else:
                 break
