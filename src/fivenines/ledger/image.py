@@ -22,6 +22,7 @@ from msgspec import Meta
 from fivenines.ledger.accounts import Account, Asset, HeldPosting, OpenHold, Status
 from fivenines.ledger.commands import AMOUNT_MAX
 from fivenines.ledger.decided import Block, DecidedIds
+from fivenines.ledger.machine import RulesUnsupportedError
 from fivenines.ledger.outcomes import Outcome
 from fivenines.ledger.state import RULES, State
 
@@ -134,7 +135,8 @@ def restore(chunks: Iterable[bytes]) -> State:
     """Make the state anew from its image.
 
     Raises:
-        ImageError: the chunks are not an image, or one of a version or with rules that this release does not have.
+        ImageError: the chunks are not an image, or one of a version that this release does not have.
+        RulesUnsupportedError: rules are in force in it that this release does not have.
     """
     stream = iter(chunks)
     try:
@@ -156,7 +158,7 @@ def _restore(stream: Iterator[bytes]) -> State:
         head, _Head
     )
     if rules not in RULES:
-        raise ImageError(f"rules {rules} are in force in it; this release runs {sorted(RULES)}")
+        raise RulesUnsupportedError(rules)
     state = State(RULES[rules], position, time_us, horizon, outcomes_digest)
     for name in assets:
         asset = Asset(name)

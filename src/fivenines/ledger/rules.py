@@ -57,7 +57,7 @@ def decide(state: State, command: Command, horizon: bytes, ahead: bytes) -> tupl
     if id >= ahead:
         return Outcome.id_in_future, None
     content = fingerprint(command)
-    known = state.decided.find(id)
+    known = state.decided.seek(id)
     if known is not None:
         return (Outcome(known.outcome), known) if known.fingerprint == content else (Outcome.id_reused, None)
     outcome: Outcome
@@ -87,12 +87,10 @@ def fingerprint(command: Command) -> int:
     match command:
         case PostOne(source=source, destination=destination, amount=amount):
             return (amount + salt_of(source) - salt_of(destination)) % FINGERPRINT_PRIME
-        case Post(
-            postings=(Posting(source=source, destination=destination, amount=amount),),
-            effective_date=None,
-            reference=None,
-            metadata=None,
-        ) if 0 < amount <= POST_ONE_AMOUNT_MAX:
+        case Post(postings=(Posting(source=source, destination=destination, amount=amount),)) if (
+            # All other fields have their defaults, those too that are added later.
+            0 < amount <= POST_ONE_AMOUNT_MAX and command == Post(command.id, command.postings)
+        ):
             return (amount + salt_of(source) - salt_of(destination)) % FINGERPRINT_PRIME
     tag, fields = _SPELLINGS[type(command)]
     said: list[object] = [tag]

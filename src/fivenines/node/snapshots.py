@@ -192,6 +192,7 @@ def load(path: Path) -> LoadedSnapshot:
 
     Raises:
         SnapshotDamagedError: any byte of it is not what was written, or this release cannot read it.
+        RulesUnsupportedError: it was taken under rules that this release does not have.
     """
     data = path.read_bytes()
     if len(data) < _HEADER.size:

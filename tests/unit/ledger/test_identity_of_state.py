@@ -129,6 +129,20 @@ def test_the_short_form_and_the_long_form_have_one_fingerprint(amount: int) -> N
     assert fingerprint(PostOne(ID, "a", "b", amount)) == fingerprint(Post(ID, posts("a", "b", amount)))
 
 
+@pytest.mark.parametrize("command", [command for command, _ in FINGERPRINTS if not isinstance(command, PostOne)])
+def test_whatever_a_command_says_shows_in_its_fingerprint(command: Command) -> None:
+    _, fields = rules_module._SPELLINGS[type(command)]
+    for name, _ in fields:
+        other = posts("a", "c", 1) if name == "postings" else "other"
+        assert fingerprint(msgspec.structs.replace(command, **{name: other})) != fingerprint(command), name
+
+
+def test_a_single_posting_has_the_short_fingerprint_only_if_nothing_else_is_said() -> None:
+    plain = Post(ID, posts("a", "b", 1))
+    for field in msgspec.structs.fields(Post)[2:]:
+        assert fingerprint(msgspec.structs.replace(plain, **{field.name: "other"})) != fingerprint(plain), field.name
+
+
 def test_a_field_added_later_changes_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     # As a later release would have it: Hold has one more field, which old frames leave at its default.
     tag, fields = rules_module._SPELLINGS[Hold]

@@ -130,7 +130,6 @@ WRONG: dict[str, tuple[int, Callable[[Chunk], object]]] = {
     "an unknown version": (HEAD, put(0, value=2)),
     "a version that is no number": (HEAD, put(0, value="1")),
     "rules that are no number": (HEAD, put(1, value=[])),
-    "unknown rules": (HEAD, put(1, value=9)),
     "a position below 0": (HEAD, put(2, value=-1)),
     "a time that is a float": (HEAD, put(3, value=1.5)),
     "a horizon that is no id": (HEAD, put(4, value=b"")),

@@ -8,7 +8,6 @@ from fivenines.ledger import (
     Batch,
     Command,
     Hold,
-    ImageError,
     Outcome,
     PostOne,
     Release,
@@ -69,7 +68,7 @@ def test_an_image_says_which_rules_are_in_force(monkeypatch: pytest.MonkeyPatch)
     assert restore(chunks).rules is CAREFUL
     assert digest(restore(chunks)) == digest(state)
     monkeypatch.delitem(RULES, 2)
-    with pytest.raises(ImageError, match="rules 2"):
+    with pytest.raises(RulesUnsupportedError, match="rules 2"):
         restore(chunks)
 
 
