@@ -29,7 +29,7 @@ class Need(NamedTuple):
 
     schema: int
     field: str
-    """The field that older schemas do not have."""
+    """The field that older schemas do not have, as a JSON path from the command."""
 
 
 NEEDS: Mapping[type, Callable[[Any], Need | None]] = {}

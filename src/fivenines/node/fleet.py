@@ -30,7 +30,7 @@ from fivenines.node.settings import FleetSettings, Identity
 if TYPE_CHECKING:
     from fivenines.node.node import Node
 
-__all__ = ["Fleet", "Member", "Statement", "members_of", "safe_position", "snapshot_sources", "trimmer"]
+__all__ = ["Fleet", "Member", "Statement", "members_of", "safe_position", "snapshot_sources", "trimmer", "unable"]
 
 _log = structlog.get_logger("fivenines.node")
 
@@ -39,7 +39,7 @@ _POST_S_MAX = 1.0
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """What a node says of itself."""
+    """What a node says of itself. A field that is added later has a default: older nodes do not say it."""
 
     instance: str
     """Of the process: another one under the same name is a mistake of whoever started it."""
@@ -83,6 +83,14 @@ def members_of(notices: Mapping[str, Notice], now_s: float) -> list[Member]:
 def is_well(member: Member, silent_s_max: float) -> bool:
     """Whether a node serves, as far as we know."""
     return member.age_s <= silent_s_max and member.statement.out_of_service is None
+
+
+def unable(notices: Mapping[str, Notice], rules: int, now_s: float, silent_s_max: float) -> list[str]:
+    """Return the nodes that were heard of lately and do not say, as far as we can read, that they can run the rules."""
+    able = {member.name for member in members_of(notices, now_s) if rules in member.statement.rules}
+    return [
+        name for name, notice in sorted(notices.items()) if name not in able and now_s - notice.heard_s <= silent_s_max
+    ]
 
 
 def safe_position(members: Iterable[Member], silent_s_max: float) -> Position:
@@ -153,11 +161,7 @@ class Fleet:
 
     def lacking(self, rules: int) -> list[str]:
         """Return the nodes that were heard of lately and cannot run a version of the rules."""
-        return [
-            member.name
-            for member in self.members
-            if member.age_s <= self.settings.silent_s_max and rules not in member.statement.rules
-        ]
+        return unable(self._journal.notices, rules, asyncio.get_running_loop().time(), self.settings.silent_s_max)
 
     def described(self) -> list[FleetNode]:
         """Return the fleet as the API shows it."""

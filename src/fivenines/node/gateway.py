@@ -159,19 +159,22 @@ class Gateway:
         try:
             parsed = parse(scope, body, is_msgpack, self._limits)
             is_async = bool(prefer) and _prefers_async(prefer)
-            receipt = await self._node.writer.submit(parsed.commands, size_bytes=len(body), durable_is_enough=is_async)
+            try:
+                receipt = await self._node.writer.submit(
+                    parsed.commands, size_bytes=len(body), durable_is_enough=is_async
+                )
+            except RulesNotInForceError as error:
+                return problem(
+                    *(409, "rules_not_in_force", "The rules in force cannot say this."),
+                    detail=str(error),
+                    field=f"$[{error.index}]{error.field[1:]}" if parsed.is_array else error.field,
+                )
         except InvalidRequestError as error:
             return problem(
                 error.status, "invalid_request", "The request is not valid.", detail=error.reason, field=error.field
             )
         except OverloadedError:
             return self._overloaded()
-        except RulesNotInForceError as error:
-            return problem(
-                *(409, "rules_not_in_force", "The rules in force cannot say this."),
-                detail=str(error),
-                field=error.field,
-            )
         except FrameTooLargeError:
             return self._too_large()
         except JournalError as error:

@@ -40,6 +40,9 @@ async def bring_snapshot(
 
     Returns the position of the one that was fetched, None if none was. That none could be fetched is told and no error:
     recovery says whether the node can do without.
+
+    Raises:
+        RulesUnsupportedError: newer rules are in force than this release has.
     """
     settings = settings or FleetSettings()
     own = max(map(snapshots.position_of, snapshots.paths(directory)), default=None)
@@ -68,6 +71,7 @@ def fetch(source: Member, directory: Path) -> Path:
 
     Raises:
         SnapshotDamagedError, SnapshotRefusedError: it is not what was written, or not what its owner said.
+        RulesUnsupportedError: newer rules are in force than this release has.
         httpx.HTTPError, OSError: it could not be had, or not be kept.
     """
     draft = directory / f"snapshot-from-{source.name}.draft"

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from fivenines.journal import Frame, Journal, JournalError, JournalFullError, MaybeDoneError, NotDoneError
-from fivenines.ledger import RULES, Applied, Batch, CodecError, Command, PostOne, State, decode, encode, need_of
-from fivenines.ledger.codec import NEEDS
+from fivenines.ledger import RULES, SCHEMA, Applied, Batch, CodecError, Command, PostOne, State, decode, encode, need_of
 from fivenines.node.settings import NodeSettings
 
 __all__ = ["OverloadedError", "Receipt", "RulesNotInForceError", "Writer"]
@@ -31,9 +31,11 @@ _MARK_BYTES = 48  # from the start of a payload: the schema, the writer and the 
 class RulesNotInForceError(Exception):
     """A command says what only newer rules let frames say: nothing was done."""
 
-    def __init__(self, field: str, needed: int | None, in_force: int) -> None:
+    def __init__(self, index: int, field: str, needed: int | None, in_force: int) -> None:
         which = f"rules {needed}" if needed else "rules that this release does not have"
         super().__init__(f"it needs {which}, and rules {in_force} are in force")
+        self.index = index
+        """Of the command, among those that were submitted."""
         self.field = field
 
 
@@ -75,14 +77,17 @@ def _encode_readable(batch: Batch, schema: int) -> bytes:
     """Encode a frame, and make sure that every replica will be able to read it: one that cannot would stop them all.
 
     What the gateway lets through can be read. Should it ever let through what cannot, only its requests fail. The short
-    form was checked by the very decoder that replicas use.
+    form was checked by the very decoder that replicas use. What was lowered to an older schema must say the same to
+    those who read it as to us, who apply it as it was: else our state would differ from theirs.
     """
     payload = encode(batch, schema=schema)
-    if set(map(type, batch.commands)) - {PostOne}:
+    if schema != SCHEMA or set(map(type, batch.commands)) - {PostOne}:
         try:
-            decode(payload)
+            read = decode(payload)
         except CodecError as error:
             raise NotDoneError(f"the frame could not be read back: {error}") from error
+        if schema != SCHEMA and read != msgspec.structs.replace(batch, commands=[*batch.commands]):
+            raise NotDoneError(f"schema {schema}, which the rules in force name, cannot say what the frame says")
     return payload
 
 
@@ -167,7 +172,7 @@ class Writer:
             raise OverloadedError
         if (cut_off := self._journal.cut_off) is not None:
             raise NotDoneError(cut_off)
-        if NEEDS:
+        if self._state.rules.schema < SCHEMA:
             self._check_rules(commands)
         request = _Request(commands, size_bytes=size_bytes, durable_is_enough=durable_is_enough)
         self._queue.append(request)
@@ -179,11 +184,11 @@ class Writer:
 
     def _check_rules(self, commands: Sequence[Command]) -> None:
         in_force = self._state.rules
-        for command in commands:
+        for index, command in enumerate(commands):
             need = need_of(command)
             if need is not None and need.schema > in_force.schema:
                 able = [version for version, rules in RULES.items() if rules.schema >= need.schema]
-                raise RulesNotInForceError(need.field, min(able, default=None), in_force.version)
+                raise RulesNotInForceError(index, need.field, min(able, default=None), in_force.version)
 
     async def run(self) -> None:
         """Write frames until cancelled, or until `close` was called and the queue is empty."""

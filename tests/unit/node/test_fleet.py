@@ -1,9 +1,10 @@
 """What a node makes of what the others say: tables of situations."""
 
+import msgspec
 import pytest
 
 from fivenines.journal import Notice
-from fivenines.node.fleet import Member, Statement, members_of, safe_position, snapshot_sources, trimmer
+from fivenines.node.fleet import Member, Statement, members_of, safe_position, snapshot_sources, trimmer, unable
 from fivenines.node.settings import FleetSettings, Identity
 
 SILENT_S_MAX = 15.0
@@ -94,6 +95,19 @@ def test_a_node_begins_with_the_newest_snapshot_that_spares_it_something(
 def test_a_notice_that_cannot_be_read_is_left_out() -> None:
     notices = {"a-1": Notice(b"{}", 1.0), "b-1": Notice(b"not even JSON", 1.0)}
     assert members_of(notices, 2.0) == []
+
+
+def test_whoever_does_not_say_that_it_can_run_the_rules_cannot() -> None:
+    able = msgspec.structs.replace(member("a-1").statement, rules=[1, 2])
+    notices = {
+        "d-1": Notice(b"not even JSON", 99.0),
+        "c-1": Notice(msgspec.json.encode(able), 99.0),
+        "b-1": Notice(msgspec.json.encode(member("b-1").statement), 99.0),
+        "a-1": Notice(msgspec.json.encode(member("a-1").statement), 80.0),
+    }
+    assert unable(notices, 2, 100.0, SILENT_S_MAX) == ["b-1", "d-1"]  # a-1 has been silent for too long
+    assert unable(notices, 1, 100.0, SILENT_S_MAX) == ["d-1"]
+    assert unable({}, 2, 100.0, SILENT_S_MAX) == []
 
 
 @pytest.mark.parametrize("name", ["", "eu west", "a/b", "x" * 65, "näme"])
