@@ -8,7 +8,9 @@ the whole retention window. It is kept sorted throughout:
 - A UUIDv7 starts with its own time, so that most ids arrive in ascending order. An id above `top`, the highest that was
   ever seen, was surely not decided before: one comparison settles it, and it is appended to the `tail`, three plain
   lists. The state machine does just that in its hot loop, without a call.
-- Any other id is looked up by bisection and inserted where it belongs.
+- Any other id is looked up by bisection, and put where it belongs at the end of the frame. Where nodes in several
+  regions decide arrays at once, most arrays are late as a whole: so between two neighbours one bisection does for all
+  ids that fall there, and a run of them is inserted at once.
 - When the tail grows long its older part is sealed into **blocks**: compact sorted arrays of 22 bytes an id, which the
   garbage collector never sees. A late id may still be inserted into a block; one that grows too large is split.
 - Blocks whose last id is older than the retention window are dropped whole, from the front.
@@ -21,8 +23,10 @@ Each step depends on nothing but the ids and their order, so every replica holds
 """
 
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["FINGERPRINT_PRIME", "Block", "Decided", "DecidedIds", "pack"]
@@ -89,37 +93,61 @@ class Block:
     def find(self, id: bytes) -> Decided | None:
         """Return what is remembered of `id`, None if it is not here."""
         index = self.index(id)
-        at = index * _ID_BYTES
-        if self.ids[at : at + _ID_BYTES] != id:
-            return None
+        return self.decided_at(index) if self.id_at(index) == id else None
+
+    def decided_at(self, index: int) -> Decided:
+        """Return what is remembered of the id at an index."""
         distance = self.distances[index]
         return _unpack(self.values[index], self.base + distance if distance != _DISTANCE_MAX else None)
 
-    def insert(self, id: bytes, value: int, position: int) -> None:
-        """Put `id` where it belongs."""
-        index = self.index(id)
-        at = index * _ID_BYTES
-        self.ids[at:at] = id
-        self.values.insert(index, value)
-        distance = _distance(position, self.base)
-        if distance > _NARROW_MAX and self.distances.typecode == "H":
-            self.distances = array("I", self.distances)
-        self.distances.insert(index, distance)
+    def id_at(self, index: int) -> bytes:
+        """Return the id at an index."""
+        return bytes(self.ids[index * _ID_BYTES : (index + 1) * _ID_BYTES])
 
-    def split(self) -> tuple["Block", "Block"]:
-        """Return the lower and the upper half."""
-        half = len(self) // 2
-        at = half * _ID_BYTES
-        return (
-            Block(self.ids[:at], self.values[:half], self.distances[:half], self.base),
-            Block(self.ids[at:], self.values[half:], self.distances[half:], self.base),
-        )
+    def insert(self, ids: Sequence[bytes], values: Sequence[int], positions: Sequence[int]) -> None:
+        """Put ids, which ascend and are not above the last one, where they belong."""
+        distances = [_distance(position, self.base) for position in positions]
+        if max(distances) > _NARROW_MAX and self.distances.typecode == "H":
+            self.distances = array("I", self.distances)
+        start = 0
+        while start < len(ids):
+            index = self.index(ids[start])
+            end = _end_of_run(ids, start, self.id_at(index))
+            at = index * _ID_BYTES
+            self.ids[at:at] = b"".join(ids[start:end])
+            self.values[index:index] = array("I", values[start:end])
+            self.distances[index:index] = array(self.distances.typecode, distances[start:end])
+            start = end
+
+    def split(self) -> list["Block"]:
+        """Return parts of about equal length."""
+        parts = len(self) // _BLOCK_IDS
+        bounds = [len(self) * part // parts for part in range(parts + 1)]
+        return [
+            Block(
+                self.ids[start * _ID_BYTES : end * _ID_BYTES],
+                self.values[start:end],
+                self.distances[start:end],
+                self.base,
+            )
+            for start, end in pairwise(bounds)
+        ]
 
 
 class DecidedIds:
     """The decided ids of one retention window. The names without an underscore are for the state machine's hot loop."""
 
-    __slots__ = ("_lasts", "blocks", "tail_ids", "tail_positions", "tail_values", "top")
+    __slots__ = (
+        "_gap_from",
+        "_gap_to",
+        "_lasts",
+        "_late",
+        "blocks",
+        "tail_ids",
+        "tail_positions",
+        "tail_values",
+        "top",
+    )
 
     def __init__(self) -> None:
         self.top: bytes = b""
@@ -129,20 +157,38 @@ class DecidedIds:
         self.tail_positions: list[int] = []
         self.blocks: list[Block] = []
         self._lasts: list[bytes] = []  # the last id of each block, to bisect
+        self._late: dict[bytes, tuple[int, int]] = {}  # values and positions of ids of this frame that are not yet put
+        # Between these two, neither of them included, there is no id in blocks and tail.
+        self._gap_from = self._gap_to = b""
 
     def __len__(self) -> int:
-        return sum(map(len, self.blocks)) + len(self.tail_ids)
+        return sum(map(len, self.blocks)) + len(self.tail_ids) + len(self._late)
 
     def find(self, id: bytes) -> Decided | None:
         """Return what is remembered of `id`, None if it was not decided or has left the retention window."""
         if id > self.top:
             return None
-        if self._lasts and id <= self._lasts[-1]:
-            return self.blocks[bisect_left(self._lasts, id)].find(id)
-        index = bisect_left(self.tail_ids, id)
-        if index < len(self.tail_ids) and self.tail_ids[index] == id:
-            return _unpack(self.tail_values[index], self.tail_positions[index])
-        return None
+        found, _, _ = self._look(id)
+        if found is not None:
+            return found
+        late = self._late.get(id)
+        return None if late is None else _unpack(*late)
+
+    def seek(self, id: bytes) -> Decided | None:
+        """Do what `find` does, for whoever decides: several ids with the same neighbours are looked for once.
+
+        It remembers where there was nothing, so nobody else may call it: a reader in another thread, who looks while a
+        frame is being applied, could remember what is true no more.
+        """
+        if id > self.top:
+            return None
+        if not self._gap_from < id < self._gap_to:
+            found, below, above = self._look(id)
+            if found is not None:
+                return found
+            self._gap_from, self._gap_to = below, above
+        late = self._late.get(id)
+        return None if late is None else _unpack(*late)
 
     def add(self, id: bytes, value: int, position: int) -> None:
         """Remember `id`, which must not be remembered yet."""
@@ -151,16 +197,16 @@ class DecidedIds:
             self.tail_ids.append(id)
             self.tail_values.append(value)
             self.tail_positions.append(position)
-        elif self._lasts and id <= self._lasts[-1]:
-            self._add_to_block(bisect_left(self._lasts, id), id, value, position)
         else:
-            index = bisect_left(self.tail_ids, id)
-            self.tail_ids.insert(index, id)
-            self.tail_values.insert(index, value)
-            self.tail_positions.insert(index, position)
+            self._late[id] = (value, position)
 
     def seal(self) -> None:
-        """Seal the older part of a tail that has grown long. To be called after each frame."""
+        """Put late ids where they belong, and seal the older part of a tail that has grown long.
+
+        To be called after each frame.
+        """
+        if self._late:
+            self._put_late()
         while len(self.tail_ids) > _TAIL_IDS_MAX:
             for start in range(0, _SEAL_IDS, _BLOCK_IDS):
                 end = start + _BLOCK_IDS
@@ -187,22 +233,72 @@ class DecidedIds:
 
     def entries(self) -> Iterator[tuple[bytes, Decided]]:
         """Yield everything that is remembered, in the order of the ids."""
+        late = sorted((id, _unpack(*found)) for id, found in self._late.items())
+        yield from merge(self._entries_put(), late)
+
+    def _entries_put(self) -> Iterator[tuple[bytes, Decided]]:
         for block in self.blocks:
             for index in range(len(block)):
-                id = bytes(block.ids[index * _ID_BYTES : (index + 1) * _ID_BYTES])
-                found = block.find(id)
-                assert found is not None
-                yield id, found
+                id = block.id_at(index)
+                yield id, block.decided_at(index)
         for id, value, position in zip(self.tail_ids, self.tail_values, self.tail_positions, strict=True):
             yield id, _unpack(value, position)
 
-    def _add_to_block(self, index: int, id: bytes, value: int, position: int) -> None:
-        block = self.blocks[index]
-        block.insert(id, value, position)
+    def _look(self, id: bytes) -> tuple[Decided | None, bytes, bytes]:
+        """Look for an id in blocks and tail; return what is there, and else the ids between which nothing is."""
+        if self._lasts and id <= self._lasts[-1]:
+            number = bisect_left(self._lasts, id)
+            block = self.blocks[number]
+            index = block.index(id)
+            above = block.id_at(index)
+            if above == id:
+                return block.decided_at(index), b"", b""
+            below = block.id_at(index - 1) if index else self._last_before(number)
+        else:
+            index = bisect_left(self.tail_ids, id)
+            if index == len(self.tail_ids):
+                return None, b"", b""  # what is above has yet to come
+            above = self.tail_ids[index]
+            if above == id:
+                return _unpack(self.tail_values[index], self.tail_positions[index]), b"", b""
+            below = self.tail_ids[index - 1] if index else self._last_before(len(self._lasts))
+        return None, below, above
+
+    def _last_before(self, number: int) -> bytes:
+        return self._lasts[number - 1] if number else b""
+
+    def _put_late(self) -> None:
+        ids = sorted(self._late)
+        values, positions = zip(*map(self._late.__getitem__, ids), strict=True)
+        self._late = {}
+        self._gap_from = self._gap_to = b""
+        start = 0
+        while self._lasts and start < len(ids) and ids[start] <= self._lasts[-1]:
+            number = bisect_left(self._lasts, ids[start])
+            end = max(start + 1, bisect_right(ids, self._lasts[number], start))
+            self._add_to_block(number, ids[start:end], values[start:end], positions[start:end])
+            start = end
+        index = 0
+        while start < len(ids):
+            index = bisect_left(self.tail_ids, ids[start], index)
+            end = _end_of_run(ids, start, self.tail_ids[index]) if index < len(self.tail_ids) else len(ids)
+            self.tail_ids[index:index] = ids[start:end]
+            self.tail_values[index:index] = values[start:end]
+            self.tail_positions[index:index] = positions[start:end]
+            start = end
+
+    def _add_to_block(self, number: int, ids: Sequence[bytes], values: Sequence[int], positions: Sequence[int]) -> None:
+        block = self.blocks[number]
+        block.insert(ids, values, positions)
         if len(block) > _BLOCK_IDS_MAX:
-            halves = block.split()
-            self.blocks[index : index + 1] = halves
-            self._lasts[index : index + 1] = [half.last for half in halves]
+            parts = block.split()
+            self.blocks[number : number + 1] = parts
+            self._lasts[number : number + 1] = [part.last for part in parts]
+
+
+def _end_of_run(ids: Sequence[bytes], start: int, above: bytes) -> int:
+    """Return the end of the ids from `start` on that are below `above`: one at least, as each step must go on."""
+    return max(start + 1, bisect_left(ids, above, start))
 
 
 def _narrowest(distances: "array[int]") -> "array[int]":

@@ -26,7 +26,7 @@ def make_id(number: int) -> bytes:
 )
 def test_a_late_id_in_a_block_keeps_its_position_while_32_bits_bear_it(position: int, told: int | None) -> None:
     block = Block(make_id(1) + make_id(9), [0, 0], [0, 1], base=1_000)
-    block.insert(make_id(5), pack(20, 77), position)
+    block.insert([make_id(5)], [pack(20, 77)], [position])
     assert block.find(make_id(5)) == Decided(20, 77, told)
     assert (block.find(make_id(1)), block.find(make_id(9))) == (Decided(0, 0, 1_000), Decided(0, 0, 1_001))
 
