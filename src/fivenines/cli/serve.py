@@ -149,7 +149,12 @@ def serve(
                 str(error),
                 hint=f"nothing was changed. 'fivenines journal verify --data {data}' shows all; bring back a good copy",
             ) from error
-        except (JournalError, RecoveryError, CodecError, RulesUnsupportedError) as error:
+        except RulesUnsupportedError as error:
+            raise CommandFailedError(
+                str(error),
+                hint="it takes a newer release: 'fivenines rules show', asked of another node, names one that can",
+            ) from error
+        except (JournalError, RecoveryError, CodecError) as error:
             raise CommandFailedError(str(error)) from error
         except OSError as error:
             raise CommandFailedError(

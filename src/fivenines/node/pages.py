@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 import fivenines
 from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform, RulesInForce
-from fivenines.journal import JournalDamagedError, JournalError, TrimmedError
+from fivenines.journal import JournalDamagedError, JournalError, NotDoneError, TrimmedError
 from fivenines.ledger import RULES, SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
 from fivenines.node import history, snapshots
@@ -291,6 +291,14 @@ class _Views:
             position = await activate(self._node, wanted.version)
         except RulesNotRunnableError as error:
             answer = problem(409, "rules_not_runnable", "Not every node can run these rules.", detail=str(error))
+            return self._response(answer)
+        except JournalError as error:
+            is_not_done = isinstance(error, NotDoneError)
+            answer = problem(
+                *(503, "journal_unavailable" if is_not_done else "maybe_done", "The journal takes no writes now."),
+                detail=f"{'nothing was done' if is_not_done else 'it may have been done'} ({error}); ask again",
+                retry_after_s=self._limits.retry_after_s,
+            )
             return self._response(answer)
         return self._json(RulesInForce(wanted.version, position))
 

@@ -4,6 +4,7 @@ The older rules are planted. They still write schema 1, as if there were nodes o
 """
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from fivenines.ids import as_text, new_ids16
-from fivenines.journal import FileJournal, NotDoneError
+from fivenines.journal import FileJournal, JournalError, MaybeDoneError, NotDoneError
 from fivenines.ledger import RULES, SCHEMA, Hold, OpenAccount, Outcome, Posting, RegisterAsset, Rules, Settle, digest
 from fivenines.ledger.codec import NEEDS, Need
 from fivenines.ledger.downcasters import DOWNCASTERS
@@ -160,5 +161,31 @@ def test_a_request_for_rules_that_is_wrong_changes_nothing(tmp_path: Path, body:
             answer = await http.post("/v1/platform/rules", content=body, headers={"content-type": kind})
             assert (answer.status_code, answer.json()["type"].startswith("/problems/")) == (status, True)
             assert (node.replica.position, node.state.rules) == (position, OLDER)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "detail"),
+    [
+        (NotDoneError("no room"), "journal_unavailable", r"nothing was done \(.*no room\); ask again"),
+        (MaybeDoneError("no answer"), "maybe_done", r"it may have been done \(.*no answer\); ask again"),
+    ],
+)
+def test_whoever_activates_is_told_when_the_journal_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: JournalError, name: str, detail: str
+) -> None:
+    async def refuse(*_: object) -> int:
+        raise error
+
+    async def main() -> None:
+        async with opened(tmp_path) as node, client(node) as http:
+            await begin(node)
+            with monkeypatch.context() as patched:
+                patched.setattr(FileJournal, "append", refuse)
+                answer = await http.post("/v1/platform/rules", json={"version": 2})
+            assert (answer.status_code, answer.json()["type"]) == (503, f"/problems/{name}")
+            assert re.fullmatch(detail, answer.json()["detail"])
+            assert node.state.rules is OLDER
 
     asyncio.run(main())

@@ -3,9 +3,28 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from fivenines.ledger import RULES, SCHEMA, Batch, OpenAccount, PostOne, RegisterAsset, decode, encode, need_of
+from fivenines.ledger import (
+    RULES,
+    SCHEMA,
+    Activate,
+    Batch,
+    ChangeAccount,
+    Command,
+    Hold,
+    OpenAccount,
+    Post,
+    Posting,
+    PostOne,
+    RegisterAsset,
+    Release,
+    Settle,
+    decode,
+    encode,
+    need_of,
+)
 from fivenines.ledger.codec import NEEDS, Need
 from fivenines.ledger.downcasters import DOWNCASTERS
 from fivenines.ledger.upcasters import UPCASTERS
@@ -58,6 +77,30 @@ def test_rules_in_force_name_a_schema_that_can_be_written_and_read(version: int)
     assert all(newer in DOWNCASTERS for newer in range(schema + 1, SCHEMA + 1))
     assert all(older in UPCASTERS for older in range(schema, SCHEMA))
     assert decode(encode(BATCH, schema=schema)) == BATCH
+
+
+SAID_BY_SCHEMA_2: dict[type[msgspec.Struct], str] = {
+    Batch: "writer sequence time_us commands",
+    Posting: "source destination amount",
+    PostOne: "id source destination amount",
+    Post: "id postings effective_date reference metadata",
+    Hold: "id postings timeout_us effective_date reference metadata",
+    Settle: "id hold postings final effective_date reference metadata",
+    Release: "id hold effective_date reference metadata",
+    OpenAccount: "account asset min_balance max_balance metadata",
+    ChangeAccount: "id account status limits metadata",
+    RegisterAsset: "asset",
+    Activate: "rules",
+}
+
+
+def test_whatever_schema_2_cannot_say_has_a_need() -> None:
+    """Or a downcaster would drop it, while nodes of the release before are still there."""
+    assert set(SAID_BY_SCHEMA_2) <= {*Command.__args__, Batch, Posting}
+    for kind in (*Command.__args__, Batch, Posting):
+        said = tuple(SAID_BY_SCHEMA_2.get(kind, "").split())
+        assert kind.__struct_fields__[: len(said)] == said, "fields are added at the end, and none ever goes"
+        assert kind.__struct_fields__ == said or kind in NEEDS, f"{kind.__name__} says more, and needs no newer schema"
 
 
 def test_only_what_came_after_the_oldest_schema_that_is_written_is_needed() -> None:
