@@ -125,6 +125,8 @@ def main(
     """Measure the pause when a leader dies against elections that nobody needed."""
     leave_on_sigterm()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     rows: list[Row] = []
     try:
         with work_folder(BUILD) as work, Progress(console=Console(stderr=True), transient=True) as progress:
