@@ -5,6 +5,7 @@ fails; what not every node can do is refused, with the reason.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from fivenines import AsyncLedger
+from fivenines.api import Posting
 from fivenines.client import LedgerError
 from fivenines.drill.members import make_cluster, running
 from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
@@ -92,9 +94,18 @@ class Platform:
             f"{self.urls[number]}/v1/transactions", json={"id": id, "postings": [posting], FIELD: "card"}
         )
 
+    async def outcome_ahead(self, number: int) -> str:
+        """Post what would be refused, with an id from two minutes ahead, which only the rules of now bear with."""
+        id = as_text(IdMaker(clock_ms=lambda: time.time_ns() // 1_000_000 + 120_000).numbers(1)[0].to_bytes(16))
+        posting = {"source": "till", "destination": "till", "amount": 1}
+        body = [{"id": id, "postings": [posting]}]
+        answer = await self.http.post(f"{self.urls[number]}/v1/transactions", json=body)
+        outcome: str = answer.json()[0]["outcome"]
+        return outcome
+
 
 class Load:
-    """Clients of each node who post one transaction after another, until stopped."""
+    """Clients of each node who move money in all the ways that there are, one move after another, until stopped."""
 
     def __init__(self, urls: list[str]) -> None:
         self.posted = 0
@@ -111,7 +122,7 @@ class Load:
             while self._running:
                 async with turn:
                     try:
-                        await ledger.post(source="bank", destination="customer", amount=1)
+                        await _move(ledger, self.posted % 4)
                     except LedgerError as error:
                         self.failed.append(error)
                     else:
@@ -190,6 +201,7 @@ def test_a_platform_is_rolled_under_load_and_takes_new_rules(tmp_path: Path, rel
             assert (refused.status_code, refused.json()["type"]) == (409, "/problems/rules_not_runnable")
             assert "cannot be run by eu-north-1, us-east-1" in refused.json()["detail"]
             assert "cannot be run by" in (await platform.activate(1, NEXT_RULES)).json()["detail"]
+            assert [await platform.outcome_ahead(number) for number in range(3)] == ["same_account"] * 3
             await load.go_on()
 
             # There is a way back as long as the rules are the old ones.
@@ -211,6 +223,7 @@ def test_a_platform_is_rolled_under_load_and_takes_new_rules(tmp_path: Path, rel
             for number in range(3):
                 said = await platform.platform(number, at_least=since)
                 assert said["rules"] == NEXT_RULES
+                assert await platform.outcome_ahead(number) == "id_in_future"
                 assert (await platform.post_with_field(number)).status_code == 200
             await load.go_on()
             await _compare(platform, load, tills=3)
@@ -232,10 +245,23 @@ def test_a_platform_is_rolled_under_load_and_takes_new_rules(tmp_path: Path, rel
             # Whoever starts the release before once more finds out: from a snapshot, and from the journal alone.
             for name in ("eu-west-1", "eu-west-late"):
                 late = platform.process(0, "present", name=name)
-                with pytest.raises(LedgerFailedError, match="activated rules 2; this release runs"):
+                with pytest.raises(LedgerFailedError, match="activated rules 2; this release runs") as refusal:
                     await late.start()
+                assert "it takes a newer release" in str(refusal.value)
 
     asyncio.run(main())
+
+
+async def _move(ledger: AsyncLedger, way: int) -> None:
+    """Move 1 from the bank to the customer: in the short form of a frame mostly, and in the long ones."""
+    match way:
+        case 0:
+            await ledger.post(source="bank", destination="customer", amount=1, reference="rent")
+        case 1:
+            hold = await ledger.hold([Posting("bank", "customer", 2)])
+            await ledger.settle(hold.id, postings=[Posting("bank", "customer", 1)])
+        case _:
+            await ledger.post(source="bank", destination="customer", amount=1)
 
 
 async def _compare(platform: Platform, load: Load, *, tills: int = 0) -> None:
