@@ -24,7 +24,7 @@ from fivenines.ids import IdMaker, as_text
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, found
 from fivenines.ledger import Activate, Batch, encode
 from fivenines.node import snapshots
-from tests.e2e.rolling.next_version import FIELD, NEXT_RULES, NEXT_VERSION, install
+from tests.e2e.rolling.next_version import FIELD, NEXT_RULES, NEXT_VERSION
 from tests.integration.etcd.clusters import need_etcd
 
 HOSTS = ("127.0.1.1", "127.0.2.1", "127.0.3.1")
@@ -151,15 +151,9 @@ class Load:
         await asyncio.gather(*self._tasks)
 
 
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both releases, installed."""
-    need_etcd()
-    return {name: install(tmp_path_factory.mktemp(name), is_next=name == "next") for name in ("present", "next")}
-
-
 @asynccontextmanager
 async def platform_of(folder: Path, releases: dict[str, Path]) -> AsyncIterator[Platform]:
+    need_etcd()
     with running(make_cluster(folder / "etcd", hosts=HOSTS, heartbeat_ms=20, election_ms=200)) as cluster:
         platform = Platform(folder, cluster.endpoints, releases)
         await found(EtcdJournalSettings(endpoints=cluster.endpoints))
