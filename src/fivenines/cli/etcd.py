@@ -47,7 +47,12 @@ def register(journal: typer.Typer) -> None:
 
 
 def etcd_settings(
-    journal: str, authorities: Path | None = None, certificate: Path | None = None, key: Path | None = None
+    journal: str,
+    authorities: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    *,
+    quota_mib: int = 2_048,
 ) -> "EtcdJournalSettings":
     """Return the settings of the journal that `--journal` names.
 
@@ -78,7 +83,7 @@ def etcd_settings(
         tls = None
         if authorities or certificate or key:
             tls = EtcdTls(authorities=authorities, certificate=certificate, key=key)
-        return EtcdJournalSettings(endpoints=endpoints, prefix=prefix, tls=tls)
+        return EtcdJournalSettings(endpoints=endpoints, prefix=prefix, tls=tls, quota_bytes=quota_mib * 1024 * 1024)
     except ValueError as error:
         raise CommandFailedError(f"--journal: {error}") from error
 

@@ -73,6 +73,10 @@ def serve(
     keep_tail: Annotated[
         int, typer.Option(metavar="MIB", help="With --journal: how much of the journal etcd keeps.", min=1)
     ] = 512,
+    journal_quota: Annotated[
+        int,
+        typer.Option(metavar="MIB", help="With --journal: the members' --quota-backend-bytes, in MiB.", min=16),
+    ] = 2_048,
     journal_ca: AuthoritiesOption = None,
     journal_cert: CertificateOption = None,
     journal_key: KeyOption = None,
@@ -121,7 +125,12 @@ def serve(
                 )
                 serving = serve_node(settings, on_ready=tell_ready, on_check=bars.check, on_progress=bars.replay)
             else:
-                etcd = etcd_settings(journal, journal_ca, journal_cert, journal_key)
+                etcd = etcd_settings(journal, journal_ca, journal_cert, journal_key, quota_mib=journal_quota)
+                if keep_tail * 2 > journal_quota:
+                    raise CommandFailedError(
+                        f"--keep-tail: {keep_tail} MiB of frames want a quota of twice as much, not {journal_quota} MiB",
+                        hint="raise --quota-backend-bytes of all members, and --journal-quota with it",
+                    )
                 where = f"the journal {etcd.prefix} of {', '.join(etcd.endpoints)}"
                 shared = RegionSettings(
                     directory=directory,

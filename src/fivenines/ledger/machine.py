@@ -82,7 +82,7 @@ def apply(state: State, batch: Batch) -> Applied:
             is_newest = top < id
             if not is_newest:
                 decided.top = top
-            if id < ahead and (is_newest or (id >= horizon and decided.find(id) is None)):
+            if id < ahead and (is_newest or (id >= horizon and decided.seek(id) is None)):
                 try:
                     source = accounts[command.source]
                     destination = accounts[command.destination]

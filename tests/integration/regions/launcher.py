@@ -1,29 +1,16 @@
-"""Run `fivenines` with something planted that only tests want: `launcher.py '{"quota_mib": 64}' serve ...`.
+"""Run `fivenines` with something planted that only tests want: `launcher.py '{"wrong_position": 64}' serve ...`.
 
-quota_mib        the members have so small a quota
 wrong_position   after the frame at this position, one account holds a unit more than it should, as after a broken bit
 """
 
 import json
 import sys
-from typing import Any
 from unittest.mock import patch
 
-from msgspec.structs import replace
-
 from fivenines.cli import main
-from fivenines.cli.etcd import etcd_settings
-from fivenines.journal.etcd import EtcdJournalSettings
 from fivenines.ledger import Applied, Batch, State, apply
 
 _WRONG_ACCOUNT = "mint"
-
-
-def plant_quota(mib: int) -> None:
-    def with_quota(*arguments: Any) -> EtcdJournalSettings:
-        return replace(etcd_settings(*arguments), quota_bytes=mib * 1024 * 1024)
-
-    patch("fivenines.cli.serve.etcd_settings", with_quota).start()
 
 
 def plant_wrong_state(position: int) -> None:
@@ -41,9 +28,6 @@ def plant_wrong_state(position: int) -> None:
 
 if __name__ == "__main__":
     planted = json.loads(sys.argv[1])
-    if "quota_mib" in planted:
-        plant_quota(planted["quota_mib"])
-    if "wrong_position" in planted:
-        plant_wrong_state(planted["wrong_position"])
+    plant_wrong_state(planted["wrong_position"])
     sys.argv[:] = ["fivenines", *sys.argv[2:]]
     main()

@@ -29,7 +29,7 @@ def test_writes_are_shed_before_the_quota_is_reached_and_taken_again_after_a_tri
     async def main() -> None:
         async with regions(tmp_path, quota_bytes=quota_mib * MIB) as fleet:
             for node in fleet.nodes:
-                node.plant(quota_mib=quota_mib)
+                node.add_options("--journal-quota", str(quota_mib), "--keep-tail", str(quota_mib // 2))
             await fleet.start()
             bulk = Bulk(fleet)
             await bulk.open()
