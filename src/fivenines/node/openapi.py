@@ -36,7 +36,8 @@ _PROBLEMS = {
     "400": "The body cannot be read.",
     "404": "There is no such thing.",
     "405": "This method is not possible here.",
-    "409": "The ledger refused it; `outcome` names why. Asking again with the same id gives the same answer.",
+    "409": "The ledger refused it; `outcome` names why. Asking again with the same id gives the same answer. Without "
+    "an `outcome`, newer rules are needed for it, or nodes that can run them: nothing was done.",
     "410": "What was asked for has been trimmed away.",
     "413": "The body, or the array in it, is too large. Nothing was done: send it in parts.",
     "415": "The body is of a type that is not taken.",
