@@ -128,7 +128,7 @@ def serve(
                 etcd = etcd_settings(journal, journal_ca, journal_cert, journal_key, quota_mib=journal_quota)
                 if keep_tail * 2 > journal_quota:
                     raise CommandFailedError(
-                        f"--keep-tail: {keep_tail} MiB of frames want a quota of twice as much, not {journal_quota} MiB",
+                        f"--keep-tail: {keep_tail} MiB want a quota of twice as much, not {journal_quota} MiB",
                         hint="raise --quota-backend-bytes of all members, and --journal-quota with it",
                     )
                 where = f"the journal {etcd.prefix} of {', '.join(etcd.endpoints)}"

@@ -67,3 +67,20 @@ def test_what_was_never_decided_is_not_found() -> None:
     assert ids.find(make_id(0)) is None
     ids.add(make_id(5), 0, 1)
     assert [ids.find(make_id(number)) for number in (0, 4, 6)] == [None] * 3
+
+
+def test_a_reader_leaves_nothing_behind_that_the_next_decision_goes_by() -> None:
+    """He may look from another thread at half of a change: what he finds missing must not be taken for missing."""
+    ids = DecidedIds()
+    for number in (1, 9):
+        ids.add(bytes(15) + bytes([number]), 0, 1)
+    ids.seal()
+    between = bytes(15) + bytes([5])
+    assert ids.find(between) is None
+    remembered = (ids._gap_from, ids._gap_to)
+    assert remembered == (b"", b"")
+    assert ids.seek(between) is None
+    ids.add(between, 0, 2)
+    assert ids.find(between) is not None
+    ids.seal()
+    assert ids.seek(between) is not None
