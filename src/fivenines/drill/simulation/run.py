@@ -134,7 +134,7 @@ class _Fleet:
         clients = [
             Client(self._nodes, self._weather, random, self._judge.check_told) for _ in range(random.randint(1, 5))
         ]
-        await clients[0].set_up(ASSET, ACCOUNTS)
+        await self._while_well(clients[0].set_up(ASSET, ACCOUNTS), [])
 
         for link in self._links:
             link.lost = self._lost
