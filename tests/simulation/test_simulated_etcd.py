@@ -188,7 +188,7 @@ def simulated_watch(store: Store, key: bytes, end: bytes, start: int) -> Any:
 
 
 @given(st.lists(requests(), max_size=12), st.sampled_from(KEYS), st.integers(2, 10))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_answers_as_a_real_one_does(etcd: RealEtcd, sequence: list[Any], key: bytes, start: int) -> None:
     # The simulated one begins at revision 1 as a new etcd does; the real one was used before.
     by = etcd.begin_anew() - 1

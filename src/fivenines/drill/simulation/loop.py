@@ -14,6 +14,10 @@ __all__ = ["DeadlockError", "Process", "VirtualLoop", "run"]
 
 T = TypeVar("T")
 
+_STEP_S = 1e-6
+"""What each round of the loop takes. If it took nothing, a deadline that is nearer than what a clock can tell apart
+would never come, and whoever looks again until then would do so for ever."""
+
 
 class DeadlockError(Exception):
     """Everybody waits, and nobody for a time: the program would hang for ever."""
@@ -73,7 +77,7 @@ class _Jump(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise DeadlockError
-        self.now += max(0.0, timeout)
+        self.now += max(0.0, timeout) + _STEP_S
         return []
 
     def register(self, *_: Any) -> selectors.SelectorKey:

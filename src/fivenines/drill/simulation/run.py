@@ -140,7 +140,7 @@ class _Fleet:
             link.lost = self._lost
         self._etcd.is_restless = True
         working = [
-            asyncio.create_task(client.work(list(ACCOUNTS), random.randint(5, 40)), name="client") for client in clients
+            asyncio.create_task(client.work(list(ACCOUNTS), random.randint(5, 30)), name="client") for client in clients
         ]
         reading = asyncio.create_task(self._read(), name="reader")
         breaking = asyncio.create_task(self._break(), name="faults")
