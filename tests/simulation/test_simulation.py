@@ -1,5 +1,6 @@
 """Whole fleets on virtual time: thousands of seeds must live, and planted bugs must not."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from fivenines.drill.simulation import COUNTS, Parts, SimulationFailedError, simulate
+from fivenines.drill.simulation.etcd_channels import EtcdLink, outside_of
+from fivenines.drill.simulation.etcd_members import SimulatedEtcd
 from fivenines.drill.simulation.loop import DeadlockError, run
 from fivenines.journal import Frame
 from fivenines.journal.etcd import EtcdJournal
@@ -118,12 +121,35 @@ def reason_of_failure(seed: int, parts: Parts) -> str:
     return ""
 
 
+def test_a_follower_that_reads_old_frames_outlives_an_outage_of_the_journal() -> None:
+    """It waits, and goes on where it was: its node has no reason to leave (found in the life of seed 140)."""
+
+    async def follow_through_an_outage() -> list[int]:
+        etcd = SimulatedEtcd(Random(1))
+        links = [EtcdLink(etcd, member, 0.001) for member in etcd.members]
+        settings = EtcdJournalSettings(endpoints=("0", "1", "2"), recent_bytes_max=1)
+        await found(settings, outside=outside_of(links))
+        journal = await EtcdJournal.open(settings, outside_of(links))
+        for number in range(3):
+            await journal.append(b"%d" % number)
+        for link in links:
+            link.cut(refuses=False)
+            asyncio.get_running_loop().call_later(60.0, link.heal)
+        seen = []
+        async for frame in journal.follow(1):
+            seen.append(frame.position)
+            if len(seen) == 3:
+                break
+        await journal.close()
+        return seen
+
+    assert run(follow_through_an_outage()) == [1, 2, 3]
+
+
 def test_a_hang_is_noticed() -> None:
     """On virtual time, to wait for nothing ends at once instead of never."""
 
     async def wait_for_nothing() -> None:
-        import asyncio
-
         await asyncio.Event().wait()
 
     with pytest.raises(DeadlockError):

@@ -132,7 +132,7 @@ class _Fleet:
             node.peers = self._nodes
             node.start()
         clients = [
-            Client(self._nodes, self._weather, random, self._judge.check_told) for _ in range(random.randint(1, 5))
+            Client(self._nodes, self._weather, random, self._judge.check_told) for _ in range(random.randint(1, 4))
         ]
         await self._while_well(clients[0].set_up(ASSET, ACCOUNTS), [])
 
@@ -243,8 +243,8 @@ class _Fleet:
             await asyncio.sleep(self._random.expovariate(1 / self._fault_every_s))
             self._random.choice(faults)()
 
-    def _for_a_while(self, undo: Callable[[], None]) -> None:
-        later(self._random.expovariate(1 / self._fault_s), undo)
+    def _for_a_while(self, undo: Callable[[], None], *, times: float = 1) -> None:
+        later(self._random.expovariate(1 / self._fault_s) * times, undo)
 
     def _break_node(self) -> None:
         node = self._random.choice(self._nodes)
@@ -260,14 +260,15 @@ class _Fleet:
             case "cut":
                 self._cut(random.choice(node.links))
             case "cut_all":
+                # For long: the others go on, and trim what it has not seen yet.
                 for link in node.links:
-                    self._cut(link)
+                    self._cut(link, times=4)
             case "slow":
                 random.choice(node.links).delay_s = random.choice([0.001, 0.03, 0.3])
 
-    def _cut(self, link: EtcdLink) -> None:
+    def _cut(self, link: EtcdLink, *, times: float = 1) -> None:
         link.cut(refuses=self._random.random() < 0.3)
-        self._for_a_while(link.heal)
+        self._for_a_while(link.heal, times=times)
 
     def _break_member(self) -> None:
         random = self._random
