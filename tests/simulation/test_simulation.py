@@ -16,7 +16,7 @@ from fivenines.drill.simulation.etcd_channels import EtcdLink, outside_of
 from fivenines.drill.simulation.etcd_members import SimulatedEtcd
 from fivenines.drill.simulation.loop import DeadlockError, run
 from fivenines.journal import Frame
-from fivenines.journal.etcd import EtcdJournal
+from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, found, lanes
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.ledger import Applied, Batch, Command, Outcome, PostOne
 from fivenines.node import Node, Receipt
@@ -110,6 +110,29 @@ PLANTS = {
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_found(plant: str) -> None:
     reasons = [reason for seed in range(20) if (reason := reason_of_failure(seed, PLANTS[plant]))]
+    assert len(reasons) >= 10, f"found in only {len(reasons)} of 20 lives"
+
+
+def test_a_write_that_does_not_compare_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the comparison with the lane's number, what is sent twice is written twice."""
+    write = lanes._Lane._write
+
+    async def write_carelessly(lane: Any, number: int, pieces: Sequence[tuple[int, bytes]]) -> Any:
+        client = lane._client
+
+        class Careless:
+            async def txn(self, request: rpc.TxnRequest, timeout_s: float) -> Any:
+                del request.compare[1:]
+                return await client.txn(request, timeout_s)
+
+        lane._client = Careless()
+        try:
+            return await write(lane, number, pieces)
+        finally:
+            lane._client = client
+
+    monkeypatch.setattr(lanes._Lane, "_write", write_carelessly)
+    reasons = [reason for seed in range(20) if (reason := reason_of_failure(seed, Parts()))]
     assert len(reasons) >= 10, f"found in only {len(reasons)} of 20 lives"
 
 
