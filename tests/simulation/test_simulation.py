@@ -14,7 +14,7 @@ import pytest
 from fivenines.drill.simulation import COUNTS, Parts, SimulationFailedError, simulate
 from fivenines.drill.simulation.etcd_channels import EtcdLink, outside_of
 from fivenines.drill.simulation.etcd_members import SimulatedEtcd
-from fivenines.drill.simulation.loop import DeadlockError, run
+from fivenines.drill.simulation.loop import DeadlockError, EndlessError, run
 from fivenines.journal import Frame
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, found, lanes
 from fivenines.journal.etcd import rpc_pb2 as rpc
@@ -177,3 +177,14 @@ def test_a_hang_is_noticed() -> None:
 
     with pytest.raises(DeadlockError):
         run(wait_for_nothing())
+
+
+def test_who_is_busy_for_ever_is_noticed() -> None:
+    """A life that never ends is told with its seed, and holds up none of the others."""
+
+    async def look_again_and_again() -> None:
+        while True:  # noqa: ASYNC110 - that is what it is about
+            await asyncio.sleep(0.001)
+
+    with pytest.raises(EndlessError):
+        run(look_again_and_again())

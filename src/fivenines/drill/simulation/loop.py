@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-__all__ = ["DeadlockError", "Process", "VirtualLoop", "run"]
+__all__ = ["DeadlockError", "EndlessError", "Process", "VirtualLoop", "run"]
 
 T = TypeVar("T")
 
@@ -19,8 +19,16 @@ _STEP_S = 1e-6
 would never come, and whoever looks again until then would do so for ever."""
 
 
+_ROUNDS_MAX = 300_000
+"""A hundred times what a life takes."""
+
+
 class DeadlockError(Exception):
     """Everybody waits, and nobody for a time: the program would hang for ever."""
+
+
+class EndlessError(Exception):
+    """The program is busy for ever: it has gone on for far longer than any life does."""
 
 
 class Process:
@@ -73,10 +81,15 @@ class _Jump(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self._rounds = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise DeadlockError
+        self._rounds += 1
+        if self._rounds > _ROUNDS_MAX:
+            self._rounds = 0  # what is cancelled now may end in order
+            raise EndlessError
         self.now += max(0.0, timeout) + _STEP_S
         return []
 

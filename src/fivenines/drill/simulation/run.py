@@ -93,6 +93,8 @@ def simulate(seed: int, parts: Parts | None = None) -> Life:
         return loop.run(_Fleet(seed, parts or Parts()).live())
     except loop.DeadlockError as error:
         raise SimulationFailedError(seed, "everybody waits, and nothing will ever happen") from error
+    except loop.EndlessError as error:
+        raise SimulationFailedError(seed, "somebody is busy for ever, and nothing comes of it") from error
     except Exception as error:
         raise SimulationFailedError(seed, str(error) or repr(error)) from error
 
