@@ -1,10 +1,11 @@
-"""The alarm rings: a real ledger whose disk forgets what it had promised is found out by the demo, and by name."""
+"""The alarm rings: a real ledger that forgets what it had promised is found out by the demo, and by name."""
 
 import asyncio
 import io
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,9 @@ from fivenines.drill.demo import Demo, DemoFailedError, conclude, run_demo
 from fivenines.drill.live import Live
 from fivenines.drill.supervise import LedgerProcess, Ready
 from fivenines.journal.verify import verify
+from tests.integration.etcd.clusters import need_etcd
+
+_FORGETFUL_NODE = Path(__file__).with_name("forgetful_node.py")
 
 
 class ForgetfulDisk(LedgerProcess):
@@ -33,13 +37,29 @@ class ForgetfulDisk(LedgerProcess):
         return await super().start()
 
 
-def test_a_ledger_that_forgets_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The client waits for a position that it was told of and that no longer exists: not for long, here.
-    monkeypatch.setattr(replay, "DEADLINE_S", 2.0)
-    demo = Demo(books=None, transactions=900, kills=1, seed=3, out=tmp_path, keep=False, embedded=True)
+class ForgetfulNode(LedgerProcess):
+    """One of its kind acknowledges a transaction that it never wrote to the journal, which is in good hands."""
+
+    def __init__(self, data: Path, *, name: str = "the ledger", **rest: Any) -> None:
+        program = (str(_FORGETFUL_NODE),) if name == "us-east-1" else ("-m", "fivenines")
+        super().__init__(data, name=name, program=program, **rest)
+
+
+@pytest.mark.parametrize("launcher", [ForgetfulDisk, ForgetfulNode])
+def test_a_ledger_that_forgets_is_found_out(
+    launcher: type[LedgerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_embedded = launcher is ForgetfulDisk
+    if is_embedded:
+        # The client waits for a position that it was told of and that no longer exists: not for long, here.
+        monkeypatch.setattr(replay, "DEADLINE_S", 2.0)
+    else:
+        need_etcd()
+    kills = 1 if is_embedded else 0
+    demo = Demo(books=None, transactions=900, kills=kills, seed=3, out=tmp_path, keep=False, embedded=is_embedded)
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    result = asyncio.run(run_demo(demo, Live(console), launcher=ForgetfulDisk))
+    result = asyncio.run(run_demo(demo, Live(console), launcher=launcher))
     lost = result.findings["lost"]
     assert lost.wrong > 0
     assert all("acknowledged, and not in the journal" in example for example in lost.examples)
