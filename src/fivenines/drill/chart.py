@@ -21,6 +21,8 @@ class Mark:
     at_s: float
     back_at_s: float
     """When the first write after it was acknowledged."""
+    what: str = "the ledger"
+    """What was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,11 @@ def _kill_lines(course: Course) -> Iterable[str]:
         x = _x(kill.at_s, course.seconds)
         yield f'<path d="M{x:.1f} {_TOP - 8}V{_BOTTOM}" stroke="{_RED}" stroke-width="1.6" stroke-dasharray="4 3"/>'
         back_in = f"{kill.back_at_s - kill.at_s:.2f} s"
-        for label in (f"kill -9, back in {back_in}", back_in):  # the longest that has room; for many kills, none
+        for label in (
+            f"kill -9: {kill.what}, {back_in}",
+            f"kill -9, {back_in}",
+            back_in,
+        ):  # the longest that has room; for many kills, none
             width = 6.3 * len(label)
             left = min(x - 4, _RIGHT - width)
             if left > taken_until:

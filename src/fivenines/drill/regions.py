@@ -16,7 +16,7 @@ from pathlib import Path
 from fivenines.drill.disk import replay_frames
 from fivenines.drill.members import Cluster, Member, make_cluster
 from fivenines.drill.place import Place, ReadBack
-from fivenines.drill.supervise import LedgerProcess, Ready
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, Ready
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, JournalUnreachableError, found
 from fivenines.journal.etcd.members import member_status
 
@@ -145,7 +145,7 @@ class Regions(Place):
         """Start again what was killed: a node at once, a region after a while."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch_leader())
+                tasks.create_task(self._watch_members())
                 minding = [tasks.create_task(self._mind(number)) for number in range(len(self.regions))]
                 seen = 0
                 while True:
@@ -178,10 +178,18 @@ class Regions(Place):
         if self._kills[-1][0] != number or status != -signal.SIGKILL:
             raise region.node.died(status)
 
-    async def _watch_leader(self) -> None:
+    async def _watch_members(self) -> None:
+        """Know which member leads, and see that none ends by itself."""
         while True:
-            for number, member in enumerate(self.cluster.members):
-                status = await asyncio.to_thread(member_status, member.endpoint) if member.process else None
+            for number, (region, member) in enumerate((each, each.member) for each in self.regions):
+                if member.process is None:
+                    continue
+                if (ended := member.process.poll()) is not None:
+                    log = member.directory / "log"
+                    raise LedgerFailedError(
+                        f"the member of etcd in {region.name} ended by itself, with status {ended}: see {log}"
+                    )
+                status = await asyncio.to_thread(member_status, member.endpoint)
                 if status is not None and status.leader and status.leader == status.header.member_id:
                     self._leader = number
             await asyncio.sleep(_LOOK_S)

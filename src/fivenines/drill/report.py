@@ -152,7 +152,10 @@ def course(result: Result) -> Course:
     return Course(
         end,
         [(each.ended - began, each.acknowledged) for each in result.replay.record.answered],
-        [Mark(kill.at - began, min(end, kill.at - began + (kill.recovery_s or end))) for kill in result.replay.kills],
+        [
+            Mark(kill.at - began, min(end, kill.at - began + (kill.recovery_s or end)), kill.what)
+            for kill in result.replay.kills
+        ],
     )
 
 
@@ -163,7 +166,7 @@ def picture(result: Result) -> str:
     contradictory = result.replay.report.contradictory if result.replay.report else 0
     return svg(
         course(result),
-        title=f"{count:,} transactions, {_killed(result.replay.kills)}, "
+        title=f"{count:,} transactions, {_times(len(result.replay.kills))}, "
         + ("nothing lost" if result.is_good else "and something is wrong"),
         subtitle=f"{result.books}, replayed into {result.place} over HTTP in {result.replay_s:.1f} s",
         verdict="all checks passed" if result.is_good else "checks failed",
@@ -180,13 +183,8 @@ def picture(result: Result) -> str:
     )
 
 
-def _killed(kills: Sequence[Kill]) -> str:
-    if not kills:
-        return "no kill"
-    named = list(dict.fromkeys(kill.what for kill in kills))
-    if len(named) == len(kills) <= 3:
-        return f"{' and '.join(named)} killed"
-    return f"{len(kills)} kills"
+def _times(kills: int) -> str:
+    return {0: "no kill", 1: "a kill"}.get(kills, f"{kills} kills")
 
 
 def print_report(result: Result, console: Console) -> None:
