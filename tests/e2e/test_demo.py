@@ -7,12 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from defusedxml import ElementTree
 
-from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, dying_with_us
 from tests.integration.etcd.clusters import need_etcd
 
 COMMAND = (sys.executable, "-m", "fivenines.drill.demo")
@@ -99,8 +100,34 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(number: signal.Signals,
     pids = pids_told(told)
     assert len(pids) == 3
     assert not [pid for pid in pids if is_alive(pid)]
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(tmp_path) not in running, "a member of etcd is left behind"
+    assert str(tmp_path) not in running(), "a member of etcd is left behind"
+
+
+@pytest.mark.skipif(not dying_with_us(), reason="needs setpriv, which Linux has")
+@pytest.mark.parametrize("form", ["regions", "embedded"])
+def test_a_demo_that_is_killed_leaves_no_process_behind(form: str, tmp_path: Path) -> None:
+    if form == "regions":
+        need_etcd()
+    options = ("--embedded",) if form == "embedded" else ()
+    command = [*COMMAND, "--transactions", "50000", "--out", str(tmp_path), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        seen = ""
+        for line in demo.stdout:
+            if "rows, up to" in line and not seen:
+                seen = running()
+                demo.kill()
+    assert demo.returncode == -signal.SIGKILL
+    assert seen.count(f"--data {tmp_path}") == (3 if form == "regions" else 1)
+    assert seen.count(f"--data-dir {tmp_path}") == (3 if form == "regions" else 0)
+    until = time.monotonic() + 60
+    while str(tmp_path) in (left := running()):
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+
+
+def running() -> str:
+    return subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
 
 
 async def _start_kill_start(folder: Path) -> tuple[bool, int, str, str]:

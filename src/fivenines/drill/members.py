@@ -50,6 +50,8 @@ class Member:
     options: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     host: str = "127.0.0.1"
+    before: tuple[str, ...] = ()
+    """What stands before the program: another one, that becomes it."""
 
     @property
     def endpoint(self) -> str:
@@ -65,7 +67,7 @@ class Member:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [program, *self.options],
+                [*self.before, program, *self.options],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

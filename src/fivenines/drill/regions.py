@@ -1,8 +1,8 @@
 """A ledger in several regions, on this machine: in each a member of etcd and a node, as processes of their own.
 
 Each region has a loopback address, `127.0.R.1`. A region that is killed loses everything at once, member and node, by
-SIGKILL; what its disks hold is what it comes back with. Whichever way the drill ends, short of a kill of its own, no
-process is left.
+SIGKILL; what its disks hold is what it comes back with. Whichever way the drill ends, no process is left: a kill of its
+own included, where `dying_with_us` can.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 from fivenines.drill.disk import replay_frames
 from fivenines.drill.members import Cluster, Member, make_cluster
 from fivenines.drill.place import Place, ReadBack
-from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, Ready
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, Ready, dying_with_us
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings, JournalUnreachableError, found
 from fivenines.journal.etcd.members import member_status
 
@@ -66,6 +66,8 @@ class Regions(Place):
         self.cluster: Cluster = make_cluster(
             folder / "etcd", members=count, hosts=hosts, heartbeat_ms=HEARTBEAT_MS, election_ms=ELECTION_MS
         )
+        for member in self.cluster.members:
+            member.before = dying_with_us()  # all of them are started on the event loop, never by a worker thread
         endpoints = self.cluster.endpoints
         self.regions: list[Region] = []
         for number, (name, host, member) in enumerate(zip(REGION_NAMES, hosts, self.cluster.members, strict=False)):

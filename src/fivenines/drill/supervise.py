@@ -1,21 +1,22 @@
 """Run the ledger as a process of its own: start it, kill it without warning, start it again, stop it cleanly.
 
 The process is `python -m fivenines serve`, the same that a user starts. It is a session of its own, so that Ctrl-C in a
-terminal reaches the drill alone, which then ends it; and whichever way the drill ends, short of a kill of its own, the
-process is gone afterwards.
+terminal reaches the drill alone, which then ends it; and whichever way the drill ends, a kill of its own included where
+`dying_with_us` can, the process is gone afterwards.
 """
 
 import asyncio
 import atexit
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["LedgerFailedError", "LedgerProcess", "Ready"]
+__all__ = ["LedgerFailedError", "LedgerProcess", "Ready", "dying_with_us"]
 
 _LOG_TAIL_BYTES = 2_000
 
@@ -31,6 +32,17 @@ class Ready(msgspec.Struct, frozen=True):
     position: int
     name: str = "the ledger"
     pid: int = 0
+
+
+def dying_with_us() -> tuple[str, ...]:
+    """What to put before a command so that the kernel kills its process when we die, by SIGKILL too; may be nothing.
+
+    By util-linux, which all of Debian has, and not by a function between fork and exec: here are threads of gRPC, which
+    a fork in Python can bring to a halt. It ends the process when the *thread* that started it ends, so it is not for
+    what a worker thread starts.
+    """
+    program = shutil.which("setpriv") if sys.platform == "linux" else None
+    return (program, "--pdeathsig", "KILL") if program else ()
 
 
 class LedgerProcess:
@@ -75,7 +87,7 @@ class LedgerProcess:
         assert self.pid is None, "the ledger runs already"
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self._program, "serve", "--json"),
+                *(*dying_with_us(), sys.executable, *self._program, "serve", "--json"),
                 *("--data", str(self.data), "--port", str(self._port), *self._options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
