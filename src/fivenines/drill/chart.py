@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 __all__ = ["Course", "Mark", "bars", "kill_columns", "nice_ceiling", "svg"]
 
@@ -174,21 +175,19 @@ def _kill_bands(course: Course) -> Iterable[str]:
 
 
 def _kill_lines(course: Course) -> Iterable[str]:
+    starts = [_x(kill.at_s, course.seconds) for kill in course.kills]
     taken_until = 0.0
-    for kill in course.kills:
-        x = _x(kill.at_s, course.seconds)
+    for kill, (x, following) in zip(course.kills, pairwise([*starts, math.inf]), strict=True):
         yield f'<path d="M{x:.1f} {_TOP - 8}V{_BOTTOM}" stroke="{_RED}" stroke-width="1.6" stroke-dasharray="4 3"/>'
         back_in = f"{kill.back_at_s - kill.at_s:.2f} s"
-        for label in (
-            f"kill -9: {kill.what}, {back_in}",
-            f"kill -9, {back_in}",
-            back_in,
-        ):  # the longest that has room; for many kills, none
+        # The longest that leaves room for the next one; where kills are close together, what there is room for.
+        for label in (f"kill -9: {kill.what}, {back_in}", f"{kill.what}: {back_in}", back_in):
             width = 6.3 * len(label)
             left = min(x - 4, _RIGHT - width)
-            if left > taken_until:
+            ends = left + width + 6
+            if left > taken_until and (ends < following - 4 or label == back_in):
                 yield _text(left, _TOP - 14, label, size=12, fill=_RED, weight=600)
-                taken_until = left + width + 6
+                taken_until = ends
                 break
 
 

@@ -131,4 +131,6 @@ def test_the_picture_is_well_formed_and_tells_what_it_shows(kills: int) -> None:
     texts = "".join(root.itertext())
     assert root.attrib["viewBox"].startswith("0 0 760 ")
     assert "12 transactions" in texts
-    assert texts.count("kill -9") == min(kills, 1)  # there is room for one label at the same moment
+    # There is room for one label at the same moment.
+    assert len([text for text in root.itertext() if text.endswith("0.75 s")]) == min(kills, 1)
+    assert len([each for each in root.iter() if "stroke-dasharray" in each.attrib]) == kills
