@@ -34,8 +34,6 @@ def main(
             else:
                 lives.append(life)
     totals = ", ".join(f"{name}={sum(getattr(life, name) for life in lives):,}" for name in COUNTS)
-    totals = ", ".join(f"{name}={sum(getattr(life, name) for life in lives):,}" for name in COUNTS)
-    totals = ", ".join(f"{name}={sum(getattr(life, name) for life in lives):,}" for name in COUNTS)
     sys.stdout.write(
         f"{len(lives):,} lives, seeds {seed} to {seed + count - 1}, {time.perf_counter() - began:,.0f} s, "
         f"{sum(life.virtual_s for life in lives) / 3600:,.1f} virtual hours: {totals}; "
