@@ -132,10 +132,15 @@ class Killer:
         self._kill = kill
         self.kills: list[Kill] = []
 
-    def consider(self, acknowledged: int, open_tries: Sequence[Try], now: float) -> None:
-        """Kill, if it is time to; called just when a request goes out."""
-        if not self._targets or acknowledged < self._targets[0]:
+    def consider(self, acknowledged: int, open_tries: Sequence[Try], going_out: Try) -> None:
+        """Kill, if it is time to; called just when a request goes out.
+
+        It has to go to what is killed: it is the one that is cut in two for certain. The answers to all others may
+        already be on their way.
+        """
+        if not self._targets or acknowledged < self._targets[0] or not self._is_hit(going_out.address):
             return
+        now = going_out.out_at
         if self.kills and self.kills[-1].recovery_s is None:
             return
         sent = [each for each in open_tries if each.out_at <= now and self._is_hit(each.address)]
@@ -184,7 +189,7 @@ class Recorder(httpx.AsyncBaseTransport):
             if event.endswith("send_request_body.started"):
                 this.out_at = self._clock()
                 if self.killer is not None:
-                    self.killer.consider(len(self.record.answers), list(self._open), this.out_at)
+                    self.killer.consider(len(self.record.answers), list(self._open), this)
 
         request.extensions = {**request.extensions, "trace": trace}
         self._open[this] = None

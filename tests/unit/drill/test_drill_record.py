@@ -19,6 +19,11 @@ class Target:
         self.hits = 0
         self.killer = Killer(targets, patience=patience, wanted=16, is_hit=HERE.__eq__, kill=self._hit)
 
+    def consider(self, acknowledged: int, others: list[Try], now: float, address: str = HERE) -> None:
+        """With others under way, one goes out now."""
+        going_out = Try(BODY, is_msgpack=True, at=now, address=address, out_at=now)
+        self.killer.consider(acknowledged, [*others, going_out], going_out)
+
     def _hit(self) -> str:
         self.hits += 1
         return "the target"
@@ -32,54 +37,62 @@ def tries(sent: int, waiting: int = 0, at: float = 1.0, address: str = HERE) -> 
 
 def test_requests_to_others_than_the_target_do_not_count() -> None:
     target = Target(50)
-    target.killer.consider(50, tries(15) + tries(9, address="elsewhere:1"), now=2.0)
+    target.consider(50, tries(14) + tries(9, address="elsewhere:1"), now=2.0)
     assert target.hits == 0
-    target.killer.consider(51, tries(16) + tries(9, address="elsewhere:1"), now=2.0)
+    target.consider(51, tries(15) + tries(9, address="elsewhere:1"), now=2.0)
     (kill,) = target.killer.kills
     assert (kill.what, kill.requests) == ("the target", 16)
 
 
+def test_the_kill_waits_for_a_request_to_the_target_which_it_cuts_off_for_certain() -> None:
+    target = Target(50)
+    target.consider(200, tries(20), now=2.0, address="elsewhere:1")
+    assert target.hits == 0
+    target.consider(200, tries(20), now=2.0)
+    assert target.hits == 1
+
+
 def test_nobody_is_killed_before_the_target() -> None:
     target = Target(50)
-    target.killer.consider(49, tries(20), now=2.0)
+    target.consider(49, tries(19), now=2.0)
     assert target.hits == 0
 
 
 def test_the_kill_comes_with_many_requests_sent_and_unanswered() -> None:
     target = Target(50)
-    target.killer.consider(50, tries(15, waiting=10), now=2.0)
+    target.consider(50, tries(14, waiting=10), now=2.0)
     assert target.hits == 0
-    target.killer.consider(51, tries(16, waiting=1), now=2.5)
+    target.consider(51, tries(15, waiting=1), now=2.5)
     (kill,) = target.killer.kills
     assert (kill.at, kill.after, kill.requests, kill.transactions) == (2.5, 51, 16, 32)
 
 
 def test_a_killer_who_waited_long_is_content_with_one_request() -> None:
     target = Target(50, patience=100)
-    target.killer.consider(149, tries(0, waiting=3), now=2.0)
+    target.consider(140, tries(0, waiting=3), now=2.0)
     assert target.hits == 0
-    target.killer.consider(150, tries(1), now=2.0)
+    target.consider(150, tries(0), now=2.0)
     assert target.hits == 1
 
 
 def test_the_next_kill_waits_until_the_ledger_is_back() -> None:
     target = Target(50, 60)
-    target.killer.consider(50, tries(16), now=2.0)
-    target.killer.consider(70, tries(16), now=2.1)
+    target.consider(50, tries(15), now=2.0)
+    target.consider(70, tries(15), now=2.1)
     target.killer.heard(Try(BODY, is_msgpack=True, at=1.9, ended=2.2))  # an answer that was on its way
     recoveries = [kill.recovery_s for kill in target.killer.kills]
     assert recoveries == [None]
     target.killer.heard(Try(BODY, is_msgpack=True, at=2.5, ended=3.0))
     assert target.killer.kills[0].recovery_s == 1.0
-    target.killer.consider(70, tries(16), now=3.5)
+    target.consider(70, tries(15), now=3.5)
     assert target.hits == 2
 
 
 def test_each_target_is_hit_once() -> None:
     target = Target(50)
-    target.killer.consider(50, tries(16), now=2.0)
+    target.consider(50, tries(15), now=2.0)
     target.killer.heard(Try(BODY, is_msgpack=True, at=2.5, out_at=math.inf, ended=3.0))
-    target.killer.consider(80, tries(16), now=4.0)
+    target.consider(80, tries(15), now=4.0)
     assert target.hits == 1
 
 
