@@ -82,9 +82,9 @@ ensure_venv() {
 install_python_packages() {
     local target
     case "$1" in
-    run) target='.[etcd]' ;;
-    dev) target='.[dev,bench,etcd]' ;; # the linters read the benchmarks too, and want to know the peers' types
-    bench) target='.[bench,etcd]' ;;
+    run) target='.[etcd,history]' ;;
+    dev) target='.[dev,bench,etcd,history]' ;; # the linters read the benchmarks too, and want to know the peers' types
+    bench) target='.[bench,etcd,history]' ;;
     *) target=".[$1]" ;;
     esac
     say "installing Python packages for: $1"
