@@ -1,0 +1,281 @@
+"""Reading an archive: the frames of a journal's life, from whichever store has a good copy of them.
+
+Several stores hold the same history, each cut into segments of its own. A reader takes each frame from the first store
+that has it whole, in the order in which the stores are given, and follows the hash chain throughout: what does not
+follow from the frame before is as bad as what cannot be read. Whatever copy is found bad is told by name.
+
+A journal that was restored lives on in a new epoch. Its history up to where it began is that of the epoch before.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from fivenines.journal.archive.errors import MissingFramesError, ObjectDamagedError, StoreError
+from fivenines.journal.archive.objects import (
+    Epoch,
+    SegmentHead,
+    SegmentName,
+    SnapshotName,
+    frames_of,
+    parse_epoch,
+    parse_segment,
+    parse_snapshot,
+    path_through,
+)
+from fivenines.journal.archive.store import Store
+from fivenines.journal.format import DIGEST_NONE, FormatError
+from fivenines.journal.port import Frame, Position
+
+__all__ = ["Archive", "Catalogue", "Part", "catalogue_of", "first_epoch", "gaps", "read_segment", "read_snapshot"]
+
+Told = Callable[[ObjectDamagedError], None]
+
+
+class Catalogue(Struct):
+    """What is in a store, by its listing."""
+
+    segments: dict[SegmentName, int]
+    """Each with its size in bytes."""
+    snapshots: dict[SnapshotName, int]
+    epochs: list[Epoch]
+    written_s: dict[str, float]
+    """When each object was written, in unix time."""
+    damaged: list[ObjectDamagedError]
+    """Beginnings of epochs that cannot be read."""
+
+    def segments_of(self, epoch: int) -> list[SegmentName]:
+        """The segments of an epoch."""
+        return [each for each in self.segments if each.epoch == epoch]
+
+    def reach(self, epoch: int, start: Position) -> Position:
+        """Return the position up to which the store has the frames of an epoch from `start` on without a gap."""
+        return path_through(self.segments_of(epoch), start)[1]
+
+
+class Part(NamedTuple):
+    """A part of a life: the frames from `first` to `last` are those of an epoch; None: to its end."""
+
+    epoch: int
+    first: Position
+    last: Position | None
+
+
+def first_epoch() -> Epoch:
+    """The epoch of a journal that was founded, not restored."""
+    return Epoch(epoch=1, parent=0, position=0, digest=DIGEST_NONE.hex())
+
+
+def catalogue_of(store: Store) -> Catalogue:
+    """List a store. What has the name of nothing that we know is left alone. Raises `StoreError`."""
+    found = Catalogue({}, {}, [], {}, [])
+    for item in store.list("epochs"):
+        if (segment := SegmentName.parse(item.name)) is not None:
+            found.segments[segment] = item.bytes
+        elif (snapshot := SnapshotName.parse(item.name)) is not None:
+            found.snapshots[snapshot] = item.bytes
+        elif item.name.endswith("/epoch.json"):
+            try:
+                epoch = parse_epoch(store.get(item.name))
+                if epoch.name != item.name:
+                    raise FormatError(0, f"it is about epoch {epoch.epoch}")  # noqa: TRY301 - the same to whoever reads
+            except FormatError as error:
+                found.damaged.append(ObjectDamagedError(store.name, item.name, error.reason))
+                continue
+            except ObjectDamagedError as error:
+                found.damaged.append(error)
+                continue
+            found.epochs.append(epoch)
+        else:
+            continue
+        found.written_s[item.name] = item.written_s
+    return found
+
+
+def read_segment(store: Store, name: SegmentName) -> tuple[SegmentHead, list[Frame]]:
+    """Read a segment and check all of it. Raises `ObjectDamagedError`, `StoreError`."""
+    data = store.get(str(name))
+    try:
+        head, raw = parse_segment(name, data)
+        return head, list(frames_of(head, raw))
+    except FormatError as error:
+        raise ObjectDamagedError(store.name, str(name), f"byte {error.offset}: {error.reason}") from error
+
+
+def read_snapshot(store: Store, name: SnapshotName) -> bytes:
+    """Return the snapshot file in an object, which has checks of its own inside. Raises as `read_segment` does."""
+    data = store.get(str(name))
+    try:
+        return parse_snapshot(data)
+    except FormatError as error:
+        raise ObjectDamagedError(store.name, str(name), f"byte {error.offset}: {error.reason}") from error
+
+
+class Archive:
+    """The archive in several stores. All methods block.
+
+    Args:
+        stores: the nearest first.
+        on_damage: is told of each copy that is found bad.
+    """
+
+    def __init__(self, stores: Sequence[Store], *, on_damage: Told = lambda _error: None) -> None:
+        self.stores = list(stores)
+        self.catalogues: dict[str, Catalogue] = {}
+        """What each store has, by its name, as of the last `look`."""
+        self.unreachable: list[StoreError] = []
+        """The stores that could not be listed."""
+        self._on_damage = on_damage
+
+    def look(self) -> None:
+        """List all stores. One that is out of reach counts as empty, and is named in `unreachable`."""
+        self.catalogues, self.unreachable = {}, []
+        for store in self.stores:
+            try:
+                self.catalogues[store.name] = catalogue_of(store)
+            except StoreError as error:
+                self.catalogues[store.name] = Catalogue({}, {}, [], {}, [])
+                self.unreachable.append(error)
+        for found in self.catalogues.values():
+            for damage in found.damaged:
+                self._on_damage(damage)
+
+    def listed(self, store: Store) -> Catalogue:
+        """What was in a store at the last look."""
+        return self.catalogues[store.name]
+
+    @property
+    def epochs(self) -> dict[int, Epoch]:
+        """The epochs that any store knows; the first one where there is anything."""
+        found = {epoch.epoch: epoch for each in self.catalogues.values() for epoch in each.epochs}
+        if any(name.epoch == 1 for each in self.catalogues.values() for name in each.segments):
+            found.setdefault(1, first_epoch())
+        return found
+
+    @property
+    def newest_epoch(self) -> int:
+        """The last epoch that anything is known of, 0 for none."""
+        listed = self.catalogues.values()
+        segments = (name.epoch for each in listed for name in each.segments)
+        snapshots = (name.epoch for each in listed for name in each.snapshots)
+        return max((*self.epochs, *segments, *snapshots), default=0)
+
+    def parts(self, epoch: int) -> list[Part]:
+        """Return where the history of an epoch is, the oldest part first."""
+        line = [epoch]
+        epochs = self.epochs
+        while (known := epochs.get(line[-1])) is not None and known.parent:
+            line.append(known.parent)
+        ends: Position | None = None
+        found: list[Part] = []
+        for each in line:
+            begins = epochs[each].position if each in epochs else 0
+            found.append(Part(each, begins + 1, ends))
+            ends = begins if ends is None else min(ends, begins)
+        return found[::-1]
+
+    def reach(self, epoch: int, start: Position) -> Position:
+        """Return the position up to which all stores together have the frames of an epoch from `start` on."""
+        reached = start - 1
+        for part in self.parts(epoch):
+            if part.last is not None and reached >= part.last:
+                continue
+            names = [name for each in self.catalogues.values() for name in each.segments_of(part.epoch)]
+            here = path_through(names, reached + 1)[1]
+            reached = here if part.last is None else min(here, part.last)
+            if part.last is None or reached < part.last:
+                break
+        return reached
+
+    def snapshots(self, epoch: int) -> list[tuple[Store, SnapshotName]]:
+        """Return all snapshots in the history of an epoch, the newest first, with each store that has it."""
+        parts = {part.epoch: part.last for part in self.parts(epoch)}
+        found = [
+            (store, name)
+            for store in self.stores
+            for name in self.listed(store).snapshots
+            if name.epoch in parts and (parts[name.epoch] is None or name.position <= (parts[name.epoch] or 0))
+        ]
+        return sorted(found, key=lambda each: -each[1].position)
+
+    def read(
+        self, epoch: int, start: Position, last: Position | None = None, *, previous_digest: bytes | None = None
+    ) -> Iterator[Frame]:
+        """Iterate over the frames of an epoch's history from `start` to `last`, or to the end of what there is.
+
+        Args:
+            epoch: whose.
+            start: the first position.
+            last: the last one.
+            previous_digest: of the frame before `start`, if it is known; then `start` must follow from it.
+
+        Raises:
+            MissingFramesError: no store has a good copy of a frame before `last`.
+        """
+        position, digest = start, previous_digest
+        if start == 1 and digest is None:
+            digest = DIGEST_NONE
+        for part in self.parts(epoch):
+            stop = part.last if last is None else last if part.last is None else min(part.last, last)
+            while stop is None or position <= stop:
+                if position < part.first:
+                    raise MissingFramesError(position, None, [f"epoch {part.epoch} begins at position {part.first}"])
+                frames = self._frames_at(part.epoch, position, digest, must=last is not None or part.last is not None)
+                if frames is None:
+                    return
+                for frame in frames:
+                    if stop is not None and frame.position > stop:
+                        break
+                    yield frame
+                    position, digest = frame.position + 1, frame.digest
+
+    def _frames_at(self, epoch: int, position: Position, digest: bytes | None, *, must: bool) -> list[Frame] | None:
+        """Return frames from `position` on, out of the first good copy; None at the end of all, unless there must."""
+        found: list[str] = []
+        for store in self.stores:
+            here = (name for name in self.listed(store).segments_of(epoch) if name.first <= position <= name.last)
+            for name in sorted(here, key=lambda each: -each.last):
+                try:
+                    head, frames = read_segment(store, name)
+                    frames_here = frames[position - name.first :]
+                    before = (
+                        head.previous_digest if position == name.first else frames[position - name.first - 1].digest
+                    )
+                    if digest is not None and before != digest:
+                        raise ObjectDamagedError(  # noqa: TRY301 - the same to whoever reads
+                            store.name, str(name), f"frame {position} does not follow from the one before it"
+                        )
+                except ObjectDamagedError as error:
+                    found.append(str(error))
+                    self._on_damage(error)
+                except StoreError as error:
+                    found.append(str(error))
+                else:
+                    return frames_here
+        if not found and not must and not self._has_later(epoch, position):
+            return None
+        found += map(str, self.unreachable)
+        raise MissingFramesError(position, self._next_after(epoch, position), found)
+
+    def _has_later(self, epoch: int, position: Position) -> bool:
+        return any(name.first > position for each in self.catalogues.values() for name in each.segments_of(epoch))
+
+    def _next_after(self, epoch: int, position: Position) -> Position | None:
+        later = (
+            name.first for each in self.catalogues.values() for name in each.segments_of(epoch) if name.first > position
+        )
+        return min(later, default=0) - 1 if self._has_later(epoch, position) else None
+
+
+def gaps(names: list[SegmentName]) -> list[tuple[Position, Position]]:
+    """Return the positions, first and last, that lie between segments and are in none."""
+    spans = sorted((name.first, name.last) for name in names)
+    merged: list[tuple[Position, Position]] = []
+    for first, last in spans:
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(merged[-1][1], last)
+        else:
+            merged.append((first, last))
+    return [(before[1] + 1, after[0] - 1) for before, after in pairwise(merged)]

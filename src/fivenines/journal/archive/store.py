@@ -1,0 +1,157 @@
+"""A store: where a region keeps its archive. A folder, or a bucket of Amazon, Google, Azure or whatever speaks S3.
+
+A store is named by a URL:
+
+    file:///srv/archive                                a folder, also as a plain path
+    s3://bucket/prefix?region=eu-west-1                credentials as usual from AWS_ACCESS_KEY_ID and so on
+    s3://bucket?endpoint=http://127.0.0.1:8333&env=EU  another server, credentials from EU_ACCESS_KEY_ID and
+                                                       EU_SECRET_ACCESS_KEY
+    gs://bucket/prefix, az://container/prefix          credentials as usual from the environment
+
+All methods block. What is written is durable when `put` returns: object stores promise that, and a folder is synced.
+"""
+
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from fivenines.journal.archive.errors import ObjectDamagedError, StoreError
+from fivenines.journal.disk import sync_directory
+
+__all__ = ["Listed", "Store", "StoreUrlError", "open_store"]
+
+_TIMEOUT = datetime.timedelta(seconds=30)
+_CONNECT_TIMEOUT = datetime.timedelta(seconds=3)
+_RETRIES = 3
+_RETRY_TIMEOUT = datetime.timedelta(seconds=10)
+_OPTIONS = {"endpoint", "region", "env"}
+
+
+class StoreUrlError(ValueError):
+    """This names no store."""
+
+
+class Listed(NamedTuple):
+    """An object in a listing."""
+
+    name: str
+    bytes: int
+    written_s: float
+    """When, in unix time."""
+
+
+class Store:
+    """One store. Made by `open_store`.
+
+    Args:
+        name: what it is called in messages: its URL without secrets, which URLs here never have.
+        objects: the objects, by obstore.
+        folder: where they are, if in a folder.
+    """
+
+    def __init__(self, name: str, objects: Any, folder: Path | None = None) -> None:
+        self.name = name
+        self._objects = objects
+        self._folder = folder
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, durably. Raises `StoreError`."""
+        try:
+            obstore.put(self._objects, name, data)
+            if self._folder is not None:
+                _sync(self._folder, name)
+        except (BaseError, OSError) as error:
+            raise StoreError(self.name, f"cannot write {name}", _reason(error)) from error
+
+    def get(self, name: str) -> bytes:
+        """Read an object. Raises `ObjectDamagedError` when there is none, `StoreError`."""
+        try:
+            return bytes(obstore.get(self._objects, name).bytes())
+        except FileNotFoundError as error:
+            raise ObjectDamagedError(self.name, name, "it is missing") from error
+        except (BaseError, OSError) as error:
+            raise StoreError(self.name, f"cannot read {name}", _reason(error)) from error
+
+    def delete(self, names: list[str]) -> None:
+        """Delete objects; one that is not there is no error. Raises `StoreError`."""
+        for name in names:
+            try:
+                obstore.delete(self._objects, name)
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise StoreError(self.name, f"cannot delete {name}", _reason(error)) from error
+
+    def list(self, prefix: str = "") -> Iterator[Listed]:
+        """Iterate over the objects whose names begin with a path. Raises `StoreError`."""
+        try:
+            for page in obstore.list(self._objects, prefix or None):
+                for item in page:
+                    yield Listed(item["path"], item["size"], item["last_modified"].timestamp())
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreError(self.name, f"cannot list {prefix or 'it'}", _reason(error)) from error
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a URL names; nothing is looked at yet. Raises `StoreUrlError`."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme in {"", "file"}:
+        folder = Path(parts.path if parts.scheme else url)
+        if parts.netloc or options or not str(folder):
+            raise StoreUrlError(f"{url!r} names no folder: it looks like file:///srv/archive")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder.resolve(strict=True)
+        except OSError as error:
+            raise StoreUrlError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        return Store(folder.as_uri(), from_url(folder.as_uri()), folder)
+    if unknown := options.keys() - _OPTIONS:
+        raise StoreUrlError(f"{url!r}: there is no option {min(unknown)!r}, only {', '.join(sorted(_OPTIONS))}")
+    config: dict[str, Any] = {name: options[name] for name in ("endpoint", "region") if name in options}
+    if (env := options.get("env")) is not None:
+        for key, variable in (
+            ("access_key_id", f"{env}_ACCESS_KEY_ID"),
+            ("secret_access_key", f"{env}_SECRET_ACCESS_KEY"),
+        ):
+            if variable not in os.environ:
+                raise StoreUrlError(f"{url!r}: {variable} is not in the environment")
+            config[key] = os.environ[variable]
+    client: dict[str, Any] = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT}
+    if options.get("endpoint", "").startswith("http:"):
+        client["allow_http"] = True
+    try:
+        objects = from_url(
+            urlunsplit(parts._replace(query="")),
+            config=config or None,
+            client_options=client,
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
+        )
+    except (BaseError, ValueError) as error:
+        raise StoreUrlError(f"{url!r} names no store: {_reason(error)}") from error
+    return Store(url, objects)
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Make an object of a folder durable: the file, and each folder on the way to it."""
+    path = folder / name
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    while path != folder:
+        path = path.parent
+        sync_directory(os, path)
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what a store's own error says on many."""
+    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    return " ".join(text.split())[:400]
