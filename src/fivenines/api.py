@@ -245,9 +245,10 @@ class Events(Struct, frozen=True):
 
 
 class FleetNode(Struct, frozen=True, kw_only=True):
-    """What a node last said of itself."""
+    """What a node last said of itself, or a historian."""
 
     name: str
+    role: Literal["node", "historian"] = "node"
     region: str
     url: str
     version: str

@@ -143,7 +143,10 @@ def serve(
                         snapshot_journal_bytes=_SNAPSHOT_BYTES_SHARED,
                         limits=Limits(queue_requests_max=queue or _QUEUE_SHARED),
                     ),
-                    fleet=FleetSettings(tail_bytes_max=keep_tail * 1024 * 1024),
+                    fleet=FleetSettings(
+                        tail_bytes_max=keep_tail * 1024 * 1024,
+                        unarchived_bytes_max=min(2 * keep_tail, journal_quota // 2) * 1024 * 1024,
+                    ),
                 )
                 serving = serve_in_region(
                     shared, partial(_open_journal, etcd), on_ready=tell_ready, on_progress=bars.replay

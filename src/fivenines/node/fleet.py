@@ -4,7 +4,8 @@ Every node posts a `Statement` beside the frames, and reads those of the others:
 which snapshot is on its disk, what its audits came to. From that follow, by pure functions and without a leader:
 
 - whether this node agrees with the others (`audit.dissent`), or must take itself out of service;
-- how far the journal may be trimmed (`safe_position`): behind snapshots on disk in a majority of regions;
+- how far the journal may be trimmed: behind snapshots on disk in a majority of regions (`safe_position`), and behind
+  what historians have archived (`archived_position`);
 - which node trims (`trimmer`): any may, several at once even, so this only spares work;
 - whose snapshot a node that has none, or an old one, should begin with (`snapshot_sources`);
 - which rules all nodes can run.
@@ -14,7 +15,7 @@ which snapshot is on its disk, what its audits came to. From that follow, by pur
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import structlog
@@ -30,7 +31,7 @@ from fivenines.node.settings import FleetSettings, Identity
 if TYPE_CHECKING:
     from fivenines.node.node import Node
 
-__all__ = ["Fleet", "Member", "Statement", "members_of", "safe_position", "snapshot_sources", "trimmer", "unable"]
+__all__ = ["Fleet", "Member", "Statement", "archived_position", "members_of", "safe_position", "snapshot_sources", "trimmer", "unable"]
 
 _log = structlog.get_logger("fivenines.node")
 
@@ -56,6 +57,11 @@ class Statement(Struct, frozen=True, kw_only=True):
     """The version of its images: audits of different ones cannot be compared."""
     audits: dict[Position, str]
     out_of_service: str | None
+    role: Literal["node", "historian"] = "node"
+    archived: dict[str, Position] = {}
+    """Of a historian: up to where frames are in each archive that it keeps, or on its own disk on the way there."""
+    copies: int = 0
+    """Of a historian: in how many archives frames must be before the journal lets go of them."""
 
 
 class Member(Struct, frozen=True):
@@ -65,6 +71,11 @@ class Member(Struct, frozen=True):
     statement: Statement
     age_s: float
     """How long it has been silent."""
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it serves the ledger."""
+        return self.statement.role == "node"
 
 
 def members_of(notices: Mapping[str, Notice], now_s: float) -> list[Member]:
@@ -101,6 +112,8 @@ def safe_position(members: Iterable[Member], silent_s_max: float) -> Position:
     """
     held: dict[str, Position] = {}
     for member in members:
+        if not member.is_node:
+            continue
         region = member.statement.region
         position = member.statement.snapshot_position if is_well(member, silent_s_max) else 0
         held[region] = max(held.get(region, 0), position)
@@ -110,7 +123,24 @@ def safe_position(members: Iterable[Member], silent_s_max: float) -> Position:
 
 def trimmer(members: Iterable[Member], silent_s_max: float) -> str | None:
     """Return the name of the node that trims: the first one that is well."""
-    return next((member.name for member in members if is_well(member, silent_s_max)), None)
+    return next((member.name for member in members if member.is_node and is_well(member, silent_s_max)), None)
+
+
+def archived_position(members: Iterable[Member]) -> Position | None:
+    """Return the position up to which frames are in as many archives as wanted; None if nobody keeps an archive.
+
+    What is archived stays so, whether the historian that said it is well or not.
+    """
+    historians = [member.statement for member in members if not member.is_node]
+    if not historians:
+        return None
+    archived: dict[str, Position] = {}
+    for each in historians:
+        for archive, position in each.archived.items():
+            archived[archive] = max(archived.get(archive, 0), position)
+    copies = max(each.copies for each in historians)
+    ranked = sorted(archived.values(), reverse=True)
+    return ranked[copies - 1] if 0 < copies <= len(ranked) else 0
 
 
 def snapshot_sources(
@@ -131,7 +161,7 @@ def snapshot_sources(
     found = [
         member
         for member in members
-        if member.name != me and is_well(member, silent_s_max) and member.statement.snapshot_position >= least
+        if member.is_node and member.name != me and is_well(member, silent_s_max) and member.statement.snapshot_position >= least
     ]
     return sorted(found, key=lambda member: (-member.statement.snapshot_position, member.name))
 
@@ -168,6 +198,7 @@ class Fleet:
         return [
             FleetNode(
                 name=member.name,
+                role=member.statement.role,
                 region=member.statement.region,
                 url=member.statement.url,
                 version=member.statement.version,
@@ -205,6 +236,7 @@ class Fleet:
             member.statement.audits
             for member in members
             if member.name != self.identity.name
+            and member.is_node
             and member.statement.out_of_service is None
             and member.statement.image == IMAGE_VERSION
         ]
@@ -276,10 +308,24 @@ class Fleet:
         before = 0
         if is_long:
             wanted = self._journal.position_leaving(int(settings.tail_bytes_max * settings.tail_share / 2))
-            before = min(wanted, safe_position(members, settings.silent_s_max)) + 1
+            before = min(wanted, self._safe_position(members)) + 1
         if before > self._journal.first or now_s - self._tidied_s >= settings.tidy_s:
             self._tidied_s = now_s
             self._trimming = asyncio.create_task(self._trim(before), name=f"trimming before {before}")
+
+    def _safe_position(self, members: list[Member]) -> Position:
+        """Return how far the journal may be trimmed: behind snapshots, and behind the archive as long as we can.
+
+        Money moves on without an archive. So when the journal has no more room to wait for it, frames go that are in
+        none: the books are whole all the same, in the snapshots, and history has a gap, which is told.
+        """
+        safe, archived = safe_position(members, self.settings.silent_s_max), archived_position(members)
+        if archived is None or archived >= safe:
+            return safe
+        if self._journal.tail_bytes <= self.settings.unarchived_bytes_max:
+            return archived
+        _log.error("journal.trimmed_unarchived", archived=archived, before=safe + 1)
+        return safe
 
     async def _trim(self, before: Position) -> None:
         try:

@@ -30,7 +30,16 @@ from fivenines.ledger import (
     decode,
 )
 
-__all__ = ["account_history", "events", "rfc3339", "transaction_at", "with_hold_state"]
+__all__ = [
+    "account_history",
+    "event_of",
+    "events",
+    "json_number",
+    "rfc3339",
+    "transaction_at",
+    "transaction_of",
+    "with_hold_state",
+]
 
 _FRAMES_PER_STEP = 64
 _FRAMES_MAX = 1_024
@@ -59,7 +68,7 @@ def transaction_at(journal: Journal, position: int, id: bytes, outcome: int) -> 
     for command in batch.commands:
         if getattr(command, "id", None) == id:
             return (
-                _transaction(command, Outcome(outcome).name, position, batch.time_us)
+                transaction_of(command, Outcome(outcome).name, position, batch.time_us)
                 if _is_transaction(command)
                 else None
             )
@@ -126,17 +135,20 @@ def events(
         position = frame.position
         batch = decode(frame.payload)
         for index, transaction in enumerate(_decided(batch, position, decision)):
-            found.append(
-                Event(
-                    id=f"{position}-{index}",
-                    source=source,
-                    type=f"fivenines.transaction.{_past(transaction.outcome)}",
-                    subject=transaction.id,
-                    time=transaction.time,
-                    data=transaction,
-                )
-            )
+            found.append(event_of(transaction, index, source))
     return found, position
+
+
+def event_of(transaction: Transaction, index: int, source: str) -> Event:
+    """Return the event of a transaction that was the `index`th its frame decided."""
+    return Event(
+        id=f"{transaction.position}-{index}",
+        source=source,
+        type=f"fivenines.transaction.{_past(transaction.outcome)}",
+        subject=transaction.id,
+        time=transaction.time,
+        data=transaction,
+    )
 
 
 def rfc3339(time_us: int) -> str:
@@ -167,7 +179,7 @@ def _decided(
         if _is_transaction(command) and is_wanted(command):
             known = decision(id)
             if known is not None and known.position == position:
-                yield _transaction(command, Outcome(known.outcome).name, position, batch.time_us)
+                yield transaction_of(command, Outcome(known.outcome).name, position, batch.time_us)
 
 
 def _is_transaction(command: Command) -> bool:
@@ -217,7 +229,8 @@ def _past(outcome: str) -> str:
     return outcome if not Outcome[outcome].is_refusal else "refused"
 
 
-def _transaction(command: Command, outcome: str, position: int, time_us: int) -> Transaction:
+def transaction_of(command: Command, outcome: str, position: int, time_us: int) -> Transaction:
+    """Return a command that is a transaction as the API shows it; `time_us` is what the frame's writer stamped."""
     assert not isinstance(command, OpenAccount | ChangeAccount)
     kind: Any = _KINDS[type(command)]
     time = rfc3339(time_us)

@@ -14,6 +14,7 @@ import structlog
 
 from fivenines.journal import Journal
 from fivenines.journal.format import DIGEST_NONE
+from fivenines.journal.format import frame_digest as chain
 from fivenines.journal.segments import list_segments
 from fivenines.ledger import State, apply, decode
 from fivenines.node import snapshots
@@ -91,7 +92,13 @@ def recover(
     commands = 0
     frame_digest = DIGEST_NONE if snapshot is None else snapshot.frame_digest
     last = journal.last
+    if last == start and journal.last_digest != frame_digest:
+        raise _other_journal(snapshot, last)
     for frame in journal.read(start + 1):
+        if frame.position == start + 1 and chain(frame.position, frame_digest, frame.payload) != frame.digest:
+            # The frame of the snapshot itself is trimmed away. A journal that was restored is another one from where
+            # it was restored on, although its positions go on.
+            raise _other_journal(snapshot, start + 1)
         batch = decode(frame.payload)
         apply(state, batch)
         commands += len(batch.commands)
@@ -121,10 +128,14 @@ def _check_same_journal(snapshot: LoadedSnapshot | None, journal: Journal) -> No
         return  # the frame is trimmed away; the next one's chain was checked by the journal itself
     frame = next(journal.read(snapshot.state.position))
     if frame.digest != snapshot.frame_digest:
-        raise RecoveryError(
-            f"the snapshot {_name(snapshot)} was taken from another journal: the frames at position "
-            f"{snapshot.state.position} differ. Move the snapshot away to start from the journal alone"
-        )
+        raise _other_journal(snapshot, snapshot.state.position)
+
+
+def _other_journal(snapshot: LoadedSnapshot | None, position: int) -> RecoveryError:
+    return RecoveryError(
+        f"the snapshot {_name(snapshot)} was taken from another journal: the frames at position {position} differ. "
+        "Move the snapshot away to start from the journal alone"
+    )
 
 
 def _name(snapshot: LoadedSnapshot | None) -> str:

@@ -127,6 +127,8 @@ class Archive:
         """What each store has, by its name, as of the last `look`."""
         self.unreachable: list[StoreError] = []
         """The stores that could not be listed."""
+        self.outcomes: dict[Position, bytes] = {}
+        """The chain over all outcomes after the last frame of each segment that was read, where the segment says so."""
         self._on_damage = on_damage
 
     def look(self) -> None:
@@ -253,6 +255,8 @@ class Archive:
                 except StoreError as error:
                     found.append(str(error))
                 else:
+                    if head.outcomes_digest != DIGEST_NONE:
+                        self.outcomes[head.last] = head.outcomes_digest
                     return frames_here
         if not found and not must and not self._has_later(epoch, position):
             return None

@@ -1,0 +1,107 @@
+"""Beginning: the state that a historian goes on from.
+
+It wants the newest good snapshot from which the frames on are to be had: its own, or one of the archive. Only when the
+journal and all stores lack frames that it needs does it leave a gap in history, and begin after it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from fivenines.historian.follower import Follower
+from fivenines.journal import Position
+from fivenines.journal.archive import Archive, ArchiveError, MissingFramesError, SnapshotName, Store, read_snapshot
+from fivenines.journal.format import DIGEST_NONE
+from fivenines.ledger import State
+from fivenines.node import snapshots
+from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
+
+__all__ = ["fetch_snapshot", "follower_at", "followers_before", "sealed_position"]
+
+_log = structlog.get_logger("fivenines.historian")
+
+
+def sealed_position(archive: Archive, stores: list[Store], spool: Store, epoch: int) -> Position:
+    """Return the last position that each of our stores has, or will have once the spool is carried over."""
+    begins = archive.epochs[epoch].position if epoch in archive.epochs else 0
+    waiting = [name.last for name in archive.listed(spool).segments_of(epoch)]
+    if waiting:  # the spool has all that came after what is in every store
+        return max(waiting)
+    return min(
+        max((name.last for name in archive.listed(store).segments_of(epoch)), default=begins) for store in stores
+    )
+
+
+def followers_before(archive: Archive, epoch: int, directory: Path, position: Position) -> Iterator[Follower]:
+    """Yield the states to go on from that are not later than `position`, the newest first. Blocks.
+
+    Those of good snapshots, on our own disk or in the archive, and at last the empty ledger that everything began with.
+    """
+    own = [(snapshots.position_of(path), path) for path in snapshots.paths(directory)]
+    archived = archive.snapshots(epoch)
+    for at in sorted({each for each, _ in own} | {name.position for _, name in archived}, reverse=True):
+        if at > position:
+            continue
+        loaded = next(_loaded(at, own, archived, directory), None)
+        if loaded is not None:
+            yield Follower(loaded.state, loaded.frame_digest)
+    yield Follower(State(), DIGEST_NONE)
+
+
+def _loaded(
+    at: Position, own: list[tuple[Position, Path]], archived: list[tuple[Store, SnapshotName]], directory: Path
+) -> Iterator[LoadedSnapshot]:
+    for position, path in own:
+        if position == at:
+            try:
+                yield snapshots.load(path)
+            except (SnapshotDamagedError, OSError) as error:
+                _log.warning("snapshot.skipped", file=str(path), reason=str(error))
+    for store, name in archived:
+        if name.position == at:
+            try:
+                yield fetch_snapshot(store, name, directory)
+            except (ArchiveError, SnapshotDamagedError, OSError) as error:
+                _log.warning("snapshot.skipped", store=store.name, reason=str(error))
+
+
+def fetch_snapshot(store: Store, name: SnapshotName, directory: Path) -> LoadedSnapshot:
+    """Read a snapshot of the archive and check all of it; it is not kept. Blocks.
+
+    Raises:
+        ObjectDamagedError, SnapshotDamagedError: it is not what was written.
+        StoreError, OSError: it could not be read, or there was no room to unpack it.
+    """
+    draft = directory / f"snapshot-{name.position:020}-from-archive.draft"
+    try:
+        draft.write_bytes(read_snapshot(store, name))
+        loaded = snapshots.load(draft)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    if loaded.state.position != name.position or loaded.state.time_us != name.time_us:
+        raise SnapshotDamagedError(Path(str(name)), 0, f"it is of position {loaded.state.position}")
+    return loaded
+
+
+def follower_at(archive: Archive, epoch: int, directory: Path, position: Position) -> Follower:
+    """Return the state at exactly `position`, from a snapshot and the frames of the archive. Blocks.
+
+    Raises:
+        MissingFramesError: no snapshot leads there by frames that there are.
+    """
+    reasons: list[str] = []
+    for follower in followers_before(archive, epoch, directory, position):
+        try:
+            follower.replay(
+                archive.read(epoch, follower.state.position + 1, position, previous_digest=follower.frame_digest)
+            )
+        except MissingFramesError as error:
+            reasons.append(str(error))
+            continue
+        if follower.state.position == position:
+            return follower
+        reasons.append(f"the archive ends at position {follower.state.position}")
+    raise MissingFramesError(position, position, reasons)

@@ -1,0 +1,294 @@
+"""Tidying: an archive that stays whole, and no larger than wanted.
+
+- **Scrub**: each object is read and checked in turn. One that is missing, cut short, changed or another's is written
+  anew from the good copy of another region; where there is none, that is told by name, again and again.
+- **Merge**: a quiet journal leaves many small segments. Neighbours become one, which is there before they go.
+- **Retention**: what only serves positions that nobody wants to go back to is deleted.
+
+What is decided is decided by pure functions on listings; the rest reads and writes.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+import structlog
+
+from fivenines.historian.settings import ArchiveSettings, Retention
+from fivenines.journal import Position
+from fivenines.journal.archive import (
+    Archive,
+    ArchiveError,
+    Catalogue,
+    ObjectDamagedError,
+    SegmentName,
+    SnapshotName,
+    Store,
+    catalogue_of,
+    gaps,
+    pack_segment,
+    pack_snapshot,
+    read_segment,
+    read_snapshot,
+)
+from fivenines.journal.format import DIGEST_NONE
+
+__all__ = ["Tidier", "Verdict", "expired", "mergeable", "repair_missing", "scrub_one", "superseded"]
+
+_log = structlog.get_logger("fivenines.historian")
+
+_RUN_MIN = 4
+"""Fewer small segments than this are left as they are."""
+_SMALL_SHARE = 0.5
+_DAY_S = 86_400.0
+
+Verdict = Literal["good", "repaired", "beyond repair"]
+Name = SegmentName | SnapshotName
+
+
+def mergeable(segments: Mapping[SegmentName, int], segment_bytes: int) -> list[list[SegmentName]]:
+    """Return runs of small neighbours, each of which would make one segment of no more than `segment_bytes`."""
+    runs: list[list[SegmentName]] = []
+    run: list[SegmentName] = []
+    size = 0
+    for name in sorted(segments):
+        is_small = segments[name] < segment_bytes * _SMALL_SHARE
+        follows = bool(run) and name.epoch == run[-1].epoch and name.first == run[-1].last + 1
+        if not (is_small and follows and size + segments[name] <= segment_bytes):
+            runs.append(run)
+            run, size = [], 0
+        if is_small:
+            run.append(name)
+            size += segments[name]
+    return [run for run in [*runs, run] if len(run) >= _RUN_MIN]
+
+
+def superseded(segments: Mapping[SegmentName, int]) -> list[SegmentName]:
+    """Return the segments whose frames are all in a longer one."""
+    found: list[SegmentName] = []
+    longest: SegmentName | None = None
+    for name in sorted(segments, key=lambda each: (each.epoch, each.first, -each.last)):
+        if longest is not None and name.epoch == longest.epoch and name.last <= longest.last:
+            found.append(name)
+        else:
+            longest = name
+    return found
+
+
+def expired(found: Catalogue, retention: Retention, now_s: float) -> list[Name]:
+    """Return the objects that serve no position which shall be restorable.
+
+    The newest snapshot that is old enough stays, and every frame after it: from there on, all can be restored. Older
+    snapshots, and frames before it, go. Of the snapshots that stay, those that are not young are thinned to one a day.
+    """
+    if retention.keep_s is None:
+        keep_from: SnapshotName | None = None
+    else:
+        old_us = (now_s - retention.keep_s) * 1e6
+        keep_from = max((name for name in found.snapshots if name.time_us <= old_us), default=None)
+    gone: list[Name] = []
+    if keep_from is not None:
+        before = (keep_from.epoch, keep_from.position)
+        gone += [name for name in found.segments if (name.epoch, name.last) <= before]
+        gone += [name for name in found.snapshots if (name.epoch, name.position) < before]
+    days: set[tuple[int, float]] = set()
+    young_us = (now_s - retention.snapshots_all_s) * 1e6
+    for name in sorted(found.snapshots):
+        day = (name.epoch, name.time_us // (_DAY_S * 1e6))
+        if name.time_us < young_us and name != keep_from and name not in gone:
+            if day in days:
+                gone.append(name)
+            days.add(day)
+    return gone
+
+
+def scrub_one(store: Store, name: Name, others: Archive) -> Verdict:
+    """Check an object, and write it anew from another store if it is not what was written. Blocks.
+
+    Raises `StoreError` when the store cannot be read or written now.
+    """
+    try:
+        if isinstance(name, SegmentName):
+            read_segment(store, name)
+        else:
+            read_snapshot(store, name)
+    except ObjectDamagedError as error:
+        _log.error("archive.damaged", store=error.store, name=error.name, reason=error.reason)
+    else:
+        return "good"
+    data = _segment_again(name, others) if isinstance(name, SegmentName) else _snapshot_again(name, others)
+    if data is None:
+        _log.error("archive.beyond_repair", store=store.name, name=str(name))
+        return "beyond repair"
+    store.put(str(name), data)
+    _log.warning("archive.repaired", store=store.name, name=str(name))
+    return "repaired"
+
+
+def repair_missing(store: Store, epoch: int, others: Archive) -> tuple[int, list[tuple[Position, Position]]]:
+    """Bring what a store lacks of an epoch from others; return how many segments came, and what nobody has. Blocks.
+
+    Frames are missing between segments, and before the first one as far back as any other store has them. What others
+    have beyond the end is not missing: it is on its way.
+    """
+    found = catalogue_of(store)
+    own = found.segments_of(epoch)
+    if not own:
+        return 0, []
+    elsewhere = [name for each in others.stores for name in others.listed(each).segments_of(epoch)]
+    first = min(name.first for name in own)
+    wanted = gaps(own)
+    if (earliest := min((name.first for name in elsewhere), default=first)) < first:
+        wanted.insert(0, (earliest, first - 1))
+    brought, lacking = 0, []
+    for begin, end in wanted:
+        position = begin
+        while position <= end:
+            # In the pieces in which another store has them, cut to what is missing.
+            here = [name for name in elsewhere if name.first <= position <= name.last]
+            if not here:
+                later = min((name.first for name in elsewhere if position < name.first <= end), default=end + 1)
+                lacking.append((position, later - 1))
+                position = later
+                continue
+            piece = SegmentName(epoch, position, min(end, max(name.last for name in here)))
+            data = _segment_again(piece, others)
+            if data is None:
+                lacking.append((piece.first, piece.last))
+            else:
+                store.put(str(piece), data)
+                _log.warning("archive.repaired", store=store.name, name=str(piece))
+                brought += 1
+            position = piece.last + 1
+    return brought, lacking
+
+
+def _segment_again(name: SegmentName, others: Archive) -> bytes | None:
+    """Make a segment from the frames that other stores have; None if they have not all of them."""
+    try:
+        frames = list(others.read(name.epoch, name.first, name.last))
+        previous = _digest_before(name, others)
+    except ArchiveError:
+        return None
+    if not frames or frames[-1].position != name.last or previous is None:
+        return None
+    return pack_segment(frames, previous)
+
+
+def _digest_before(name: SegmentName, others: Archive) -> bytes | None:
+    """Return the digest of the frame before a segment: what the segment of another store says of it."""
+    if name.first == 1:
+        return DIGEST_NONE
+    for store in others.stores:
+        for each in others.listed(store).segments_of(name.epoch):
+            if each.first <= name.first <= each.last:
+                try:
+                    head, frames = read_segment(store, each)
+                except ArchiveError:
+                    continue
+                return head.previous_digest if each.first == name.first else frames[name.first - each.first - 1].digest
+    return None
+
+
+def _snapshot_again(name: SnapshotName, others: Archive) -> bytes | None:
+    for store in others.stores:
+        if name in others.listed(store).snapshots:
+            try:
+                return pack_snapshot(read_snapshot(store, name))
+            except ArchiveError:
+                continue
+    return None
+
+
+class Tidier:
+    """Keeps the stores of one historian tidy, at intervals.
+
+    Args:
+        stores: those it writes to.
+        peers: other regions' stores.
+        epoch: the journal's.
+        settings: how often, and what stays.
+    """
+
+    def __init__(self, stores: list[Store], peers: list[Store], epoch: int, settings: ArchiveSettings) -> None:
+        self.scrubbed = self.repaired = self.merged = self.deleted = 0
+        """Objects, since the start."""
+        self.beyond_repair = 0
+        """Objects, and gaps, of which no store had a good copy at the last look."""
+        self._stores = stores
+        self._peers = peers
+        self._epoch = epoch
+        self._settings = settings
+        self._checked: dict[str, set[Name]] = {store.name: set() for store in stores}
+        self._bad: dict[str, set[object]] = {store.name: set() for store in stores}
+
+    async def run(self) -> None:
+        """Tidy, until cancelled. A store that is out of reach is left for the next time."""
+        while True:
+            await asyncio.sleep(self._settings.tidy_s)
+            for store in self._stores:
+                try:
+                    await asyncio.to_thread(self.tidy, store)
+                except ArchiveError as error:
+                    _log.info("archive.not_tidied", store=store.name, reason=str(error))
+
+    def tidy(self, store: Store) -> None:
+        """Tidy a store once, and check the next part of it. Blocks. Raises `StoreError`."""
+        self._merge(store)
+        found = catalogue_of(store)
+        if gone := [*superseded(found.segments), *expired(found, self._settings.retention, time.time())]:
+            store.delete([str(name) for name in gone])
+            self.deleted += len(gone)
+        names: list[Name] = sorted(set(found.segments) - set(gone))
+        names += sorted(set(found.snapshots) - set(gone))
+        self.scrub(store, names, share=min(1.0, self._settings.tidy_s / self._settings.scrub_s))
+
+    def scrub(self, store: Store, names: list[Name], *, share: float = 1.0) -> None:
+        """Check a share of the objects of a store, those that have waited longest. Blocks. Raises `StoreError`."""
+        others = Archive([each for each in (*self._stores, *self._peers) if each.name != store.name])
+        others.look()
+        checked, bad = self._checked[store.name], self._bad[store.name]
+        bad.intersection_update(names)
+        for epoch in sorted({name.epoch for name in names}):
+            if self._settings.retention.keep_s is None:
+                brought, lacking = repair_missing(store, epoch, others)
+                self.repaired += brought
+                for gap in lacking:
+                    _log.error("archive.gap", store=store.name, epoch=epoch, first=gap[0], last=gap[1])
+                bad.update(lacking)
+        unchecked = [name for name in names if name not in checked]
+        if not unchecked:
+            checked.clear()
+            unchecked = names
+        for name in unchecked[: max(1, round(len(names) * share))]:
+            verdict = scrub_one(store, name, others)
+            self.scrubbed += 1
+            self.repaired += verdict == "repaired"
+            (bad.add if verdict == "beyond repair" else bad.discard)(name)
+            checked.add(name)
+        self._copy_epochs(store, others)
+        self.beyond_repair = sum(map(len, self._bad.values()))
+
+    def _merge(self, store: Store) -> None:
+        for run in mergeable(catalogue_of(store).segments, self._settings.segment_bytes):
+            try:
+                parts = [read_segment(store, name) for name in run]
+            except ObjectDamagedError:
+                continue  # scrubbing sees to it
+            if any(before[0].last_digest != after[0].previous_digest for before, after in pairwise(parts)):
+                continue
+            frames = [frame for _, some in parts for frame in some]
+            name = SegmentName(run[0].epoch, run[0].first, run[-1].last)
+            store.put(str(name), pack_segment(frames, parts[0][0].previous_digest, parts[-1][0].outcomes_digest))
+            store.delete([str(each) for each in run])
+            self.merged += len(run)
+
+    @staticmethod
+    def _copy_epochs(store: Store, others: Archive) -> None:
+        known = {epoch.epoch for epoch in catalogue_of(store).epochs}
+        for number, epoch in others.epochs.items():
+            if number not in known:
+                store.put(epoch.name, msgspec.json.encode(epoch))
