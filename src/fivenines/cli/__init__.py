@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fivenines import __version__
+from fivenines.cli.archive import register as register_archive
 from fivenines.cli.bench import register as register_bench
 from fivenines.cli.books import register as register_books
 from fivenines.cli.data import register as register_data
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for register in (register_serve, register_books, register_data, register_rules, register_bench):
+for register in (register_serve, register_books, register_data, register_rules, register_archive, register_bench):
     register(app)
 
 

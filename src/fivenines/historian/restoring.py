@@ -9,7 +9,6 @@ What comes of it is a state with all that ties it to its journal, which can go o
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -27,11 +26,11 @@ from fivenines.journal.archive import (
     StoreError,
 )
 from fivenines.journal.format import DIGEST_NONE
-from fivenines.ledger import State, decode, image
+from fivenines.ledger import State, decode, digest
 from fivenines.ledger.state import TIME_US_MAX
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["RestoreError", "Restored", "Target", "begin_epoch", "restore", "state_digest"]
+__all__ = ["RestoreError", "Restored", "Target", "begin_epoch", "restore"]
 
 _FRAMES_PER_NEWS = 64
 
@@ -74,15 +73,6 @@ class Restored:
     """Copies that were found bad on the way, and done without."""
 
 
-def state_digest(state: State) -> bytes:
-    """Return the digest of a state, as a snapshot of it ends with."""
-    whole = sha256()
-    for chunk in image(state):
-        whole.update(b"%d:" % len(chunk))
-        whole.update(chunk)
-    return whole.digest()
-
-
 def restore(
     stores: list[Store],
     target: Target,
@@ -90,7 +80,8 @@ def restore(
     *,
     epoch: int | None = None,
     thorough: bool = False,
-    on_frame: Callable[[Frame], None] = lambda _frame: None,
+    on_begin: Callable[[State, bytes], None] = lambda _state, _digest: None,
+    on_frame: Callable[[Frame, bytes], None] = lambda _frame, _before: None,
     on_progress: Callable[[Position, Position], None] = lambda _done, _total: None,
 ) -> Restored:
     """Restore a state. Blocks.
@@ -101,7 +92,8 @@ def restore(
         scratch: a folder to unpack snapshots in.
         epoch: whose history; None for the newest.
         thorough: begin with the oldest snapshot, or with nothing, in the place of the one before the newest.
-        on_frame: is given each frame that is applied.
+        on_begin: is given the state that is begun with, and the digest of its frame; again, should another be needed.
+        on_frame: is given each frame that was applied, and the digest of the one before.
         on_progress: is told, now and then, the position and where it ends as far as that is known.
 
     Raises:
@@ -122,6 +114,8 @@ def restore(
     reasons: list[str] = []
     for begun, expected in _beginnings(archive, epoch, target, scratch, damaged, thorough=thorough):
         try:
+            if begun is not None:
+                on_begin(begun.state, begun.frame_digest)
             return _replay(archive, epoch, target, begun, expected, damaged, on_frame, on_progress)
         except MissingFramesError as error:
             reasons.append(str(error))
@@ -188,7 +182,7 @@ def _replay(
     begun: LoadedSnapshot | None,
     expected: dict[Position, bytes],
     damaged: list[str],
-    on_frame: Callable[[Frame], None],
+    on_frame: Callable[[Frame, bytes], None],
     on_progress: Callable[[Position, Position], None],
 ) -> Restored:
     follower = Follower(State(), DIGEST_NONE) if begun is None else Follower(begun.state, begun.frame_digest)
@@ -203,8 +197,9 @@ def _replay(
             stamped = min(decode(frame.payload).time_us, TIME_US_MAX)
             if max(state.time_us + 1, stamped) > target.time_us:
                 break
+        before = follower.frame_digest
         step = follower.step(frame)
-        on_frame(frame)
+        on_frame(frame, before)
         if archive.outcomes.pop(frame.position, state.outcomes_digest) != state.outcomes_digest:
             raise RestoreError(
                 f"up to position {frame.position} something was decided otherwise than when it was archived: this "
@@ -212,7 +207,7 @@ def _replay(
             )
         frames, commands, size = frames + 1, commands + len(step.batch.commands), size + len(frame.payload)
         if (wanted := expected.get(frame.position)) is not None:
-            if state_digest(state) != wanted:
+            if digest(state) != wanted:
                 raise RestoreError(
                     f"the state at position {frame.position} is not that of the snapshot there: one of them is wrong. "
                     "Restore to a position before it, and keep the archive as it is for whoever looks into this"
@@ -228,7 +223,7 @@ def _replay(
         epoch=epoch,
         state=state,
         frame_digest=follower.frame_digest,
-        state_digest=state_digest(state),
+        state_digest=digest(state),
         begun_at=begun_at,
         frames=frames,
         commands=commands,

@@ -46,6 +46,11 @@ class Catalogue(Struct):
     damaged: list[ObjectDamagedError]
     """Beginnings of epochs that cannot be read."""
 
+    @property
+    def named_epochs(self) -> set[int]:
+        """The epochs that there are segments or snapshots of."""
+        return {name.epoch for name in self.segments} | {name.epoch for name in self.snapshots}
+
     def segments_of(self, epoch: int) -> list[SegmentName]:
         """The segments of an epoch."""
         return [each for each in self.segments if each.epoch == epoch]
@@ -159,10 +164,8 @@ class Archive:
     @property
     def newest_epoch(self) -> int:
         """The last epoch that anything is known of, 0 for none."""
-        listed = self.catalogues.values()
-        segments = (name.epoch for each in listed for name in each.segments)
-        snapshots = (name.epoch for each in listed for name in each.snapshots)
-        return max((*self.epochs, *segments, *snapshots), default=0)
+        named = (epoch for each in self.catalogues.values() for epoch in each.named_epochs)
+        return max((*self.epochs, *named), default=0)
 
     def parts(self, epoch: int) -> list[Part]:
         """Return where the history of an epoch is, the oldest part first."""

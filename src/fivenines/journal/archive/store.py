@@ -130,7 +130,8 @@ def open_store(url: str) -> Store:
     if options.get("endpoint", "").startswith("http:"):
         client["allow_http"] = True
     try:
-        objects = from_url(
+        make: Any = from_url  # its overloads differ by the kind of store, which only the URL tells
+        objects = make(
             urlunsplit(parts._replace(query="")),
             config=config or None,
             client_options=client,
