@@ -135,10 +135,12 @@ class Archive:
         self.outcomes: dict[Position, bytes] = {}
         """The chain over all outcomes after the last frame of each segment that was read, where the segment says so."""
         self._on_damage = on_damage
+        self._bad: set[tuple[str, SegmentName]] = set()
 
     def look(self) -> None:
         """List all stores. One that is out of reach counts as empty, and is named in `unreachable`."""
         self.catalogues, self.unreachable = {}, []
+        self._bad.clear()
         for store in self.stores:
             try:
                 self.catalogues[store.name] = catalogue_of(store)
@@ -242,6 +244,9 @@ class Archive:
         for store in self.stores:
             here = (name for name in self.listed(store).segments_of(epoch) if name.first <= position <= name.last)
             for name in sorted(here, key=lambda each: -each.last):
+                if (store.name, name) in self._bad:
+                    found.append(f"{store.name}: {name}: it is damaged")
+                    continue
                 try:
                     head, frames = read_segment(store, name)
                     frames_here = frames[position - name.first :]
@@ -254,6 +259,7 @@ class Archive:
                         )
                 except ObjectDamagedError as error:
                     found.append(str(error))
+                    self._bad.add((store.name, name))
                     self._on_damage(error)
                 except StoreError as error:
                     found.append(str(error))

@@ -155,4 +155,4 @@ def _sync(folder: Path, name: str) -> None:
 def _reason(error: Exception) -> str:
     """Say in one line what a store's own error says on many."""
     text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
-    return " ".join(text.split())[:400]
+    return " ".join(text.partition("Debug source")[0].split())[:400]
