@@ -217,6 +217,8 @@ class Event(Struct, frozen=True, kw_only=True):
     """The transaction's id."""
     time: str
     datacontenttype: str = "application/json"
+    accounts: str | UnsetType = UNSET
+    """Of a settlement or a release: the accounts of its hold, with commas; absent where nobody knows them any more."""
     data: Transaction
 
 

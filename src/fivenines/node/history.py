@@ -8,8 +8,10 @@ one, so each request looks through a bounded number of them and says where to go
 import datetime
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from fivenines.api import Event, Posting, Transaction
 from fivenines.ids import as_text
@@ -29,6 +31,7 @@ from fivenines.ledger import (
     State,
     decode,
 )
+from fivenines.node.filters import ALL_EVENTS, EventFilter
 
 __all__ = [
     "account_history",
@@ -119,34 +122,58 @@ def account_history(
 
 
 def events(
-    journal: Journal, decision: Decision, *, after: int, last: int, limit: int, source: str
+    journal: Journal,
+    decision: Decision,
+    *,
+    after: int,
+    last: int,
+    limit: int,
+    source: str,
+    wanted: EventFilter = ALL_EVENTS,
 ) -> tuple[list[Event], int]:
     """Return what was decided after position `after`, the oldest first, and the position up to which that is all.
 
-    `last` is the last position that is applied. Blocks on the disk. Raises `TrimmedError` if the journal begins later.
+    `last` is the last position that is applied. Frames are taken whole. However few events are wanted, it looks through
+    a bounded number of frames and commands, and then says how far it came. Blocks on the disk. Raises `TrimmedError` if
+    the journal begins later.
     """
     found: list[Event] = []
     position = after
+    commands_looked = 0
+    holds = _Holds(journal, decision)
     if after >= last:
         return [], after
     for frame in journal.read(after + 1):
-        if frame.position > last or (found and len(found) >= limit) or frame.position > after + _EVENTS_FRAME_MAX:
+        is_enough = len(found) >= limit or commands_looked + holds.commands_looked >= _COMMANDS_MAX
+        if frame.position > last or (position > after and is_enough) or frame.position > after + _EVENTS_FRAME_MAX:
             break
         position = frame.position
         batch = decode(frame.payload)
+        commands_looked += len(batch.commands)
         for index, transaction in enumerate(_decided(batch, position, decision)):
-            found.append(event_of(transaction, index, source))
+            event = event_of(transaction, index, source, _accounts_of_hold(transaction, holds))
+            if wanted.matches(event):
+                found.append(event)
     return found, position
 
 
-def event_of(transaction: Transaction, index: int, source: str) -> Event:
-    """Return the event of a transaction that was the `index`th its frame decided."""
+def _accounts_of_hold(transaction: Transaction, holds: "_Holds") -> str | UnsetType:
+    """Return the accounts of the hold that a transaction is about, with commas."""
+    if transaction.hold is None:
+        return UNSET
+    accounts = holds.accounts(UUID(transaction.hold).bytes)
+    return ",".join(sorted(accounts)) if accounts else UNSET
+
+
+def event_of(transaction: Transaction, index: int, source: str, accounts: str | UnsetType = UNSET) -> Event:
+    """Return the event of a transaction that was the `index`th its frame decided; `accounts` are those of its hold."""
     return Event(
         id=f"{transaction.position}-{index}",
         source=source,
         type=f"fivenines.transaction.{_past(transaction.outcome)}",
         subject=transaction.id,
         time=transaction.time,
+        accounts=accounts,
         data=transaction,
     )
 

@@ -166,6 +166,8 @@ def _paths(limits: Limits) -> dict[str, Any]:
                         0,
                         60,
                     ),
+                    _query_texts("type", "Only events of this type, `transaction.posted`; repeat for more.", _TYPE),
+                    _query_texts("account", "Only events of accounts that begin so, `customers:`; repeat.", _ACCOUNT),
                 ],
             )
         },
@@ -252,6 +254,15 @@ def _query(name: str, text: str, least: int, most: int) -> dict[str, Any]:
 
 def _query_text(name: str, text: str, example: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": text, "schema": {"type": "string"}, "example": example}
+
+
+def _query_texts(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    several = {"type": "array", "items": schema, "maxItems": 100}
+    return {"name": name, "in": "query", "description": text, "schema": several, "style": "form", "explode": True}
+
+
+_TYPE = {"type": "string", "pattern": r"^(fivenines\.)?transaction\.(posted|held|settled|released|refused|\*)$"}
+_ACCOUNT = {"type": "string", "minLength": 1, "maxLength": 128}
 
 
 def _problems(statuses: list[str]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import fivenines
-from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Events, History, Platform, RulesInForce
+from fivenines.api import TRANSACTION_ID_PATTERN, Account, Accounts, Event, Events, History, Platform, RulesInForce
 from fivenines.journal import JournalDamagedError, JournalError, NotDoneError, TrimmedError
 from fivenines.ledger import RULES, SCHEMA, Outcome, Status
 from fivenines.ledger import Account as LedgerAccount
 from fivenines.node import history, snapshots
 from fivenines.node.activation import RulesNotRunnableError, activate
+from fivenines.node.filters import EventFilter
 from fivenines.node.history import json_number
 from fivenines.node.joining import SNAPSHOT_PATH
 from fivenines.node.listing import AccountListing
@@ -231,25 +232,42 @@ class _Views:
     async def events(self, request: Request) -> Response:
         after = _number(request, "after", default=self._node.replica.position, least=0, most=2**63)
         limit = _number(request, "limit", default=100, least=1, most=_PAGE_MAX)
-        if "text/event-stream" in request.headers.get("accept", "") and request.method == "GET":
-            if (last_id := request.headers.get("last-event-id")) is not None:
-                after = _number_in(last_id, "Last-Event-ID", least=0, most=2**63)
-            self._check_after(after)
-            if self._event_pages.open_streams >= self._limits.streams_max:
-                return self._response(self._too_many_streams())
-            return EventStream(
-                self._event_pages, self._stream(after), media_type="text/event-stream", headers=self._headers()
-            )
-        wait_s = _number(request, "wait_s", default=0, least=0, most=60)
-        if after >= self._node.replica.position and wait_s:
-            try:
-                await self._wait_position(after + 1, min(wait_s, self._limits.long_poll_wait_ms // 1000))
-            except PositionTimeoutError:
+        asked = request.query_params
+        wanted = EventFilter.of(asked.getlist("type"), asked.getlist("account"))
+        try:
+            if "text/event-stream" in request.headers.get("accept", "") and request.method == "GET":
+                if (last_id := request.headers.get("last-event-id")) is not None:
+                    after = _number_in(last_id, "Last-Event-ID", least=0, most=2**63)
                 self._check_after(after)
-                return self._json(Events([], after))
-        self._check_after(after)
-        found, position = await self._events_after(after, limit)
-        return self._json(Events(found, position))
+                if self._event_pages.open_streams >= self._limits.streams_max:
+                    return self._response(self._too_many_streams())
+                stream = self._stream(after, wanted)
+                return EventStream(self._event_pages, stream, media_type="text/event-stream", headers=self._headers())
+            wait_s = min(
+                _number(request, "wait_s", default=0, least=0, most=60), self._limits.long_poll_wait_ms // 1000
+            )
+            return self._json(await self._poll_events(after, limit, wanted, wait_s))
+        except TrimmedError:
+            return self._response(self._trimmed(after))
+
+    async def _poll_events(self, after: int, limit: int, wanted: EventFilter, wait_s: int) -> Events:
+        """Return a page of events; none at hand, wait for the first one. Raises `TrimmedError`."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + wait_s
+        while True:
+            if after >= self._node.replica.position and wait_s:
+                try:
+                    await self._wait_position(after + 1, max(0.0, end_s - loop.time()))
+                except PositionTimeoutError:
+                    self._check_after(after)
+                    return Events([], after)
+            self._check_after(after)
+            found, position = await self._events_after(after, limit, wanted)
+            if found or wanted.is_all or loop.time() >= end_s or self._node.is_stopping:
+                return Events(found, position)
+            after = position
+            if after >= self._node.replica.position:
+                await rest()
 
     async def platform(self, _request: Request) -> Response:
         node, state, fleet = self._node, self._node.state, self._node.fleet
@@ -380,10 +398,17 @@ class _Views:
             raise PositionTimeoutError(after, self._node.replica.position)
         first = self._node.journal.first
         if after + 1 < first:
-            reason = f"what followed position {after} was trimmed away: begin at {first - 1}"
-            raise InvalidRequestError("after", reason, status=410)
+            raise TrimmedError(after + 1, first)
 
-    async def _events_after(self, after: int, limit: int) -> tuple[list[Any], int]:
+    def _trimmed(self, after: int) -> Answer:
+        """Answer that what followed a position is kept here no more, and who may have it."""
+        fleet, first = self._node.fleet, self._node.journal.first
+        kept = [each.url for each in fleet.described() if each.role == "historian" and each.url] if fleet else []
+        elsewhere = f"; history is kept at {', '.join(kept)}" if kept else ""
+        detail = f"what followed position {after} was trimmed away: begin at {first - 1}{elsewhere}"
+        return problem(410, "trimmed", "What was asked for has been trimmed away.", detail=detail, field="after")
+
+    async def _events_after(self, after: int, limit: int, wanted: EventFilter) -> tuple[list[Event], int]:
         replica = self._node.replica
         async with self._scans:
             return await asyncio.to_thread(
@@ -394,9 +419,10 @@ class _Views:
                 last=replica.position,
                 limit=limit,
                 source="/v1/events",
+                wanted=wanted,
             )
 
-    async def _stream(self, after: int) -> AsyncIterator[bytes]:
+    async def _stream(self, after: int, wanted: EventFilter) -> AsyncIterator[bytes]:
         while not self._node.is_stopping:
             if self._node.writer.is_half_full:
                 # What is told later is told all the same: writes come first.
@@ -416,7 +442,7 @@ class _Views:
                 yield b": " + str(error).encode() + b"\n\n"
                 return
             after = page.position
-            yield page.text
+            yield page.text(wanted)
             if after >= self._node.replica.position:
                 await rest()
 

@@ -3,6 +3,9 @@
 Most followers are at the end of the journal and so want the same page. It is made by the first who asks, in a thread,
 and kept for the others. So that they ask together, all rest until the same tick of the clock once they are at the end:
 that bounds what a follower costs, however many frames a second there are, for a delay that nobody notices.
+
+Who follows only some events is told those of the same page, and its position all the same: so it goes on from there,
+though nothing was for it.
 """
 
 import asyncio
@@ -14,12 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from fivenines.api import Event
 from fivenines.node import history
+from fivenines.node.filters import ALL_EVENTS, EventFilter, accounts_of
 from fivenines.node.node import Node
 
 __all__ = ["EventPage", "EventPages", "EventStream", "rest"]
 
 _EVENTS_MAX = 1_000
 _KEPT_BYTES_MAX = 8 * 1024 * 1024
+_EVENT_BYTES = 512  # what Python takes for a tuple, its set of accounts and their names
 _REST_S = 0.1
 
 _encode = msgspec.json.Encoder().encode
@@ -29,9 +34,20 @@ _encode = msgspec.json.Encoder().encode
 class EventPage:
     """Events as a stream says them."""
 
-    text: bytes
+    told: tuple[tuple[str, frozenset[str] | None, bytes], ...]
+    """Of each event its type, the accounts that it is about, and its text."""
     position: int
     """Up to which they are all."""
+
+    def text(self, wanted: EventFilter = ALL_EVENTS) -> bytes:
+        """Return the text of the events that are wanted, and of the position after them."""
+        parts = [text for type, accounts, text in self.told if wanted.takes(type, accounts)]
+        return b"".join([*parts, b"id: %d\n\n" % self.position])
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes to keep."""
+        return sum(len(text) + _EVENT_BYTES for _, _, text in self.told)
 
 
 class EventPages:
@@ -62,16 +78,16 @@ class EventPages:
         found, position = history.events(
             node.journal, node.replica.decision, after=after, last=last, limit=_EVENTS_MAX, source="/v1/events"
         )
-        return EventPage(_text(found, position), position)
+        return EventPage(tuple((event.type, accounts_of(event), _text(event)) for event in found), position)
 
     def _keep(self, after: int, page: EventPage) -> None:
         if page.position == after:
             return  # there was nothing yet, which will not stay so
         self._kept[after] = page
-        self._kept_bytes += len(page.text)
+        self._kept_bytes += page.size
         while self._kept_bytes > _KEPT_BYTES_MAX:
             oldest = next(iter(self._kept))
-            self._kept_bytes -= len(self._kept.pop(oldest).text)
+            self._kept_bytes -= self._kept.pop(oldest).size
 
 
 class EventStream(StreamingResponse):
@@ -96,6 +112,5 @@ async def rest() -> None:
     await asyncio.sleep(_REST_S - now % _REST_S)
 
 
-def _text(events: list[Event], position: int) -> bytes:
-    parts = [b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event)) for event in events]
-    return b"".join([*parts, b"id: %d\n\n" % position])
+def _text(event: Event) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event))

@@ -30,7 +30,8 @@ def test_reads_say_what_was_trimmed_and_where_to_go_on(tmp_path: Path) -> None:
 
             events = await node.get("/v1/events?after=0")
             assert (events.status_code, events.json()["field"]) == (410, "after")
-            assert str(first - 1) in events.json()["detail"]
+            assert events.json()["type"] == "/problems/trimmed"
+            assert f"begin at {first - 1}" in events.json()["detail"]
             reader, writer = await node.connect()
             writer.write(request("GET", "/v1/events?after=0", headers=["Accept: text/event-stream"]))
             assert b" 410 " in await reader.readline()
