@@ -31,7 +31,17 @@ from fivenines.node.settings import FleetSettings, Identity
 if TYPE_CHECKING:
     from fivenines.node.node import Node
 
-__all__ = ["Fleet", "Member", "Statement", "archived_position", "members_of", "safe_position", "snapshot_sources", "trimmer", "unable"]
+__all__ = [
+    "Fleet",
+    "Member",
+    "Statement",
+    "archived_position",
+    "members_of",
+    "safe_position",
+    "snapshot_sources",
+    "trimmer",
+    "unable",
+]
 
 _log = structlog.get_logger("fivenines.node")
 
@@ -161,7 +171,10 @@ def snapshot_sources(
     found = [
         member
         for member in members
-        if member.is_node and member.name != me and is_well(member, silent_s_max) and member.statement.snapshot_position >= least
+        if member.is_node
+        and member.name != me
+        and is_well(member, silent_s_max)
+        and member.statement.snapshot_position >= least
     ]
     return sorted(found, key=lambda member: (-member.statement.snapshot_position, member.name))
 
@@ -188,6 +201,11 @@ class Fleet:
     def members(self) -> list[Member]:
         """All nodes that were ever heard of."""
         return members_of(self._journal.notices, asyncio.get_running_loop().time())
+
+    @property
+    def tail_bytes(self) -> int:
+        """What the payloads of the frames that the journal keeps amount to."""
+        return self._journal.tail_bytes
 
     def lacking(self, rules: int) -> list[str]:
         """Return the nodes that were heard of lately and cannot run a version of the rules."""

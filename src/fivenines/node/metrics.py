@@ -130,6 +130,11 @@ class Metrics(Collector):
             ("fivenines_writer_queue_commands", "Commands that wait for a frame.", node.writer.queued_commands),
             ("fivenines_snapshot_position", "The position of the newest snapshot.", statistics.snapshot_position),
             ("fivenines_snapshot_duration_seconds", "How long it took to write.", statistics.snapshot_s),
+            (
+                "fivenines_journal_tail_bytes",
+                "Payloads of the frames that a shared journal keeps.",
+                node.fleet.tail_bytes if node.fleet is not None else 0,
+            ),
             ("fivenines_journal_age_seconds", "Since something was heard of the journal's end.", node.journal.age_s),
             ("fivenines_ready", "1 if this node should get writes.", float(node.unready_reason is None)),
         )

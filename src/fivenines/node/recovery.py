@@ -20,7 +20,7 @@ from fivenines.ledger import State, apply, decode
 from fivenines.node import snapshots
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["Recovered", "RecoveryError", "check_has_journal", "recover"]
+__all__ = ["FramesTrimmedError", "Recovered", "RecoveryError", "check_has_journal", "recover"]
 
 _FRAMES_PER_NEWS = 256
 
@@ -29,6 +29,10 @@ _log = structlog.get_logger("fivenines.node")
 
 class RecoveryError(Exception):
     """The data of the node do not fit together; it must not start on them. The message says what to do."""
+
+
+class FramesTrimmedError(RecoveryError):
+    """The journal begins after what our newest snapshot is of: a later snapshot mends it, another node's for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def recover(
             "that were acknowledged are missing. Bring the whole journal back, or restore from the archive"
         )
     if start + 1 < journal.first:
-        raise RecoveryError(
+        raise FramesTrimmedError(
             f"the journal begins at position {journal.first}, and "
             + (f"the newest good snapshot is of {start}" if start else "there is no good snapshot")
             + ": the frames between are missing. Bring a later snapshot back, or restore from the archive"

@@ -28,7 +28,7 @@ from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node, open_fleet_node
 from fivenines.node.pages import pages
 from fivenines.node.problems import Answer, problem
-from fivenines.node.recovery import RecoveryError
+from fivenines.node.recovery import FramesTrimmedError, RecoveryError
 from fivenines.node.settings import FleetSettings, Identity, NodeSettings
 
 __all__ = ["Front", "RegionSettings", "serve_in_region"]
@@ -220,8 +220,8 @@ class _Keeper:
             except NotDoneError as error:
                 self._tell(f"the journal is out of reach: {error}")
             except (JournalError, RecoveryError) as error:
-                if not self._has_served:
-                    raise
+                if not self._has_served and not isinstance(error, FramesTrimmedError):
+                    raise  # another start would find the same; a snapshot that is wanted may come, from another node
                 self._tell(str(error))
             if not self._stopping.is_set():
                 # The state that was left is large, and out of the collector's sight, like all that lives long.

@@ -22,6 +22,7 @@ from fivenines.journal.etcd import (
     EtcdRefusedError,
     EtcdTls,
     JournalExistsError,
+    JournalFencedError,
     JournalMissingError,
     JournalUnreachableError,
     fence,
@@ -129,6 +130,10 @@ def test_a_journal_that_is_rebuilt_goes_on_counting_and_the_old_one_takes_nothin
                 await idle.append(b"too late")
             assert old.failed is not None
             assert [frame.payload for frame in old.read(1)] == [b"%d" % number for number in range(5)]
+            with pytest.raises(JournalFencedError, match="goes on in another etcd, in epoch 2"):
+                await EtcdJournal.open(settings)
+            with pytest.raises(JournalFencedError):
+                await found(settings)
             await found(rebuilt, epoch=2, position=old.last, digest=old.last_digest)
             async with opened(rebuilt) as [new]:
                 assert (new.first, new.last, new.last_digest, new.epoch) == (6, 5, old.last_digest, 2)

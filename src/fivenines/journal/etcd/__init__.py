@@ -32,6 +32,7 @@ from fivenines.journal.etcd._environment import FORK_SUPPORT
 from fivenines.journal.etcd.errors import (
     EtcdRefusedError,
     JournalExistsError,
+    JournalFencedError,
     JournalMissingError,
     JournalUnreachableError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "EtcdRefusedError",
     "EtcdTls",
     "JournalExistsError",
+    "JournalFencedError",
     "JournalMissingError",
     "JournalUnreachableError",
     "Outside",

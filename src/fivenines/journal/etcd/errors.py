@@ -6,11 +6,18 @@ JournalError
  +-- EtcdRefusedError               this etcd must not keep a journal
  +-- JournalMissingError            there is no journal in this etcd
  +-- JournalExistsError             there is another journal in this etcd
+ +-- JournalFencedError             the journal goes on in another etcd
 """
 
 from fivenines.journal.port import JournalError, NotDoneError, Position
 
-__all__ = ["EtcdRefusedError", "JournalExistsError", "JournalMissingError", "JournalUnreachableError"]
+__all__ = [
+    "EtcdRefusedError",
+    "JournalExistsError",
+    "JournalFencedError",
+    "JournalMissingError",
+    "JournalUnreachableError",
+]
 
 
 class JournalUnreachableError(NotDoneError):
@@ -46,3 +53,14 @@ class JournalExistsError(JournalError):
         self.prefix = prefix
         self.epoch = epoch
         self.position = position
+
+
+class JournalFencedError(JournalError):
+    """The journal was restored, and goes on in another etcd: here it is at its end."""
+
+    def __init__(self, prefix: str, epoch: int) -> None:
+        super().__init__(
+            f"the journal under {prefix} is fenced: it goes on in another etcd, in epoch {epoch}; name its members"
+        )
+        self.prefix = prefix
+        self.epoch = epoch

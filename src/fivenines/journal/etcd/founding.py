@@ -7,7 +7,7 @@ digest where it ends. Positions go on counting from there, and whoever has the o
 
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.client import EtcdClient, NoSpaceError, RefusedError
-from fivenines.journal.etcd.errors import EtcdRefusedError, JournalExistsError
+from fivenines.journal.etcd.errors import EtcdRefusedError, JournalExistsError, JournalFencedError
 from fivenines.journal.etcd.lanes import number_value
 from fivenines.journal.etcd.layout import Keys, Place, pack_place
 from fivenines.journal.etcd.members import Members
@@ -32,6 +32,7 @@ async def found(
 
     Raises:
         JournalExistsError: there is another one.
+        JournalFencedError: there was one, which goes on elsewhere.
         EtcdRefusedError: this etcd must not keep a journal.
         JournalUnreachableError: no majority of the members answers. It may be founded, so try again.
     """
@@ -51,6 +52,8 @@ async def found(
         answer = await _write(client, request, settings)
         if not answer.succeeded:
             seen = parse_look(keys, answer)
+            if seen.is_fenced:
+                raise JournalFencedError(settings.prefix, seen.epoch)
             if seen.epoch != epoch or (seen.base.revision == 0 and seen.base != place):
                 raise JournalExistsError(settings.prefix, seen.epoch, seen.base.position)
     finally:
@@ -58,14 +61,16 @@ async def found(
 
 
 async def fence(settings: EtcdJournalSettings, epoch: int) -> None:
-    """See to it that nobody appends to the journal in this etcd any more, who does not do so in `epoch`.
+    """See to it that nobody appends to the journal in this etcd any more, or opens it: it goes on elsewhere.
+
+    There it is in `epoch`. Who has it open here can still read what there is.
 
     Raises `JournalUnreachableError` when no majority of the members answers: try again.
     """
     keys = Keys(settings.prefix)
     client = EtcdClient(settings)
     try:
-        request = rpc.TxnRequest(success=[_put(keys.epoch, number_value(epoch))])
+        request = rpc.TxnRequest(success=[_put(keys.epoch, number_value(epoch)), _put(keys.fenced, b"1")])
         await _write(client, request, settings)
     finally:
         await client.close()

@@ -29,7 +29,7 @@ from fivenines.journal.etcd.client import (
     RefusedError,
     WatchBrokenError,
 )
-from fivenines.journal.etcd.errors import EtcdRefusedError, JournalUnreachableError
+from fivenines.journal.etcd.errors import EtcdRefusedError, JournalFencedError, JournalUnreachableError
 from fivenines.journal.etcd.lanes import Append, Lanes, epoch_is
 from fivenines.journal.etcd.layout import Keys, LayoutError, Place, pack_place, parse_number, parse_piece, parse_place
 from fivenines.journal.etcd.members import Members
@@ -122,6 +122,7 @@ class EtcdJournal(SharedJournal):
 
         Raises:
             JournalMissingError: there is none; `found` makes one.
+            JournalFencedError: it goes on in another etcd.
             EtcdRefusedError: this etcd must not keep a journal.
             JournalUnreachableError: no majority of the members answers.
         """
@@ -571,6 +572,8 @@ def _read_to_the_end(reader: BlockingClient, settings: EtcdJournalSettings) -> t
     # The marks first: so the look is not older than any of them.
     marks = read_marks(reader, keys)
     seen = look(reader, keys)
+    if seen.is_fenced:
+        raise JournalFencedError(settings.prefix, seen.epoch)
     while True:
         marks = [mark for mark in marks if mark.position > seen.base.position]
         chain = Chain(marks[-1] if marks else seen.base)

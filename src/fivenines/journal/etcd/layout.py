@@ -1,6 +1,7 @@
 """The layout: the keys and values of a journal in etcd, in bytes. Pure functions, no I/O.
 
     <prefix>epoch                            which life of the journal this is, a decimal number
+    <prefix>fenced                           there when the journal goes on elsewhere, as of the epoch above
     <prefix>base                             the `Place` that the journal begins after
     <prefix>marks/<position, 20 digits>      places that a reader may start from
     <prefix>lanes/<lane>                     the number of the newest piece in the lane, 16 hexadecimal digits
@@ -96,6 +97,7 @@ class Keys:
         self.all = prefix.encode()
         self.all_end = end_of(self.all)
         self.epoch = self.all + b"epoch"
+        self.fenced = self.all + b"fenced"
         self.base = self.all + b"base"
         self.marks = self.all + b"marks/"
         self.marks_end = end_of(self.marks)

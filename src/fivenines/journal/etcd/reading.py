@@ -62,6 +62,8 @@ class Look(Struct, frozen=True, kw_only=True):
     revision: int
     cluster_id: int
     epoch: int
+    is_fenced: bool
+    """Whether the journal goes on elsewhere: nobody shall open it here any more."""
     base: Place
     base_revision: int
     """The revision at which the base was written."""
@@ -75,19 +77,21 @@ def look_request(keys: Keys) -> rpc.TxnRequest:
             _range(keys.epoch),
             _range(keys.base),
             _range(keys.lanes, keys.lanes_end),
+            _range(keys.fenced),
         ]
     )
 
 
 def parse_look(keys: Keys, answer: rpc.TxnResponse) -> Look:
     """Return what a look found. Raises `JournalMissingError` or `LayoutError`."""
-    epoch, base, lanes = (response.response_range.kvs for response in answer.responses)
+    epoch, base, lanes, fenced = (response.response_range.kvs for response in answer.responses)
     if not epoch or not base:
         raise JournalMissingError(keys.all.decode())
     return Look(
         revision=answer.header.revision,
         cluster_id=answer.header.cluster_id,
         epoch=parse_number(keys.epoch, epoch[0].value),
+        is_fenced=bool(fenced),
         base=parse_place(keys.base, base[0].value),
         base_revision=base[0].mod_revision,
         lanes={keys.parse_lane(kv.key): LaneFound(parse_number(kv.key, kv.value), kv.mod_revision) for kv in lanes},
