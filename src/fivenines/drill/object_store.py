@@ -36,7 +36,7 @@ class S3Server:
     """
 
     def __init__(self, directory: Path, *, env: str = "BOOKS", before: tuple[str, ...] = ()) -> None:
-        self.directory = directory
+        self.directory = directory = directory.absolute()
         self.process: subprocess.Popen[bytes] | None = None
         self._before = before
         self._ports = free_ports(10)
@@ -66,7 +66,14 @@ class S3Server:
         """Start it, and wait until it serves."""
         assert self.process is None, "it runs already"
         ports = self._ports
-        names: tuple[str, ...] = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
+        names: tuple[str, ...] = (
+            "master.port",
+            "master.port.grpc",
+            "volume.port",
+            "volume.port.grpc",
+            "filer.port",
+            "filer.port.grpc",
+        )
         names += ("s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc")
         (self.directory / "data").mkdir(exist_ok=True)
         with (self.directory / "log").open("ab") as log:

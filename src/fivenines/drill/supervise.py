@@ -29,7 +29,7 @@ class Ready(msgspec.Struct, frozen=True):
     """What the ledger says as soon as it serves, and which process that is."""
 
     url: str
-    position: int
+    position: int = 0
     name: str = "the ledger"
     pid: int = 0
 
@@ -54,8 +54,9 @@ class LedgerProcess:
         options: further options of `fivenines serve`.
         start_s_max: how long a start may take.
         name: what it is called, for people.
-        program: what Python runs, with `serve` and the options as its arguments; a test may give one that is up to no
-            good.
+        program: what Python runs, with the command and the options as its arguments; a test may give one that is up
+            to no good.
+        command: which command of ours it is; one that takes `--data` and `--port` and says when it is ready.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class LedgerProcess:
         start_s_max: float = 60.0,
         name: str = "the ledger",
         program: tuple[str, ...] = ("-m", "fivenines"),
+        command: str = "serve",
     ) -> None:
+        self._command = command
         self._name, self._program = name, program
         self.data, self._log, self._options, self._start_s_max = data, log, options, start_s_max
         self._process: asyncio.subprocess.Process | None = None
@@ -87,7 +90,7 @@ class LedgerProcess:
         assert self.pid is None, "the ledger runs already"
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(*dying_with_us(), sys.executable, *self._program, "serve", "--json"),
+                *(*dying_with_us(), sys.executable, *self._program, self._command, "--json"),
                 *("--data", str(self.data), "--port", str(self._port), *self._options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
