@@ -94,13 +94,19 @@ install_python_packages() {
     "${pip[@]}" --no-build-isolation -e "$target" </dev/null
 }
 
-# PostgreSQL, to measure beside us; Debian keeps its programs off the PATH.
+# PostgreSQL, for history in SQL and to measure beside us; Debian keeps its programs off the PATH. Where tests are run
+# without it, those that need it are skipped and say so.
+ensure_postgres() {
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null && return
+    if can_apt; then
+        (install_packages postgresql) || say "no PostgreSQL: what needs it will fail or be skipped"
+    else
+        say "missing: postgresql (a Debian package); what needs it will fail or be skipped"
+    fi
+}
+
 ensure_bench_packages() {
-    local missing=()
-    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null ||
-        missing+=(postgresql)
-    command -v wrk >/dev/null || missing+=(wrk)
-    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+    command -v wrk >/dev/null || install_packages wrk
 }
 
 # etcd, which keeps the journal of the demo. `make demo-embedded` needs none, so it is not fatal here: the demo says so.
@@ -118,8 +124,13 @@ ensure_etcd() {
 }
 
 case "${1:-}" in
-run | dev) ensure_etcd "$1" ;;
+run) ensure_etcd "$1" ;;
+dev)
+    ensure_etcd "$1"
+    ensure_postgres
+    ;;
 bench)
+    ensure_postgres
     ensure_bench_packages
     ensure_etcd "$1"
     ;;

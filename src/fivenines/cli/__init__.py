@@ -15,6 +15,7 @@ from fivenines.cli.archive import register as register_archive
 from fivenines.cli.bench import register as register_bench
 from fivenines.cli.books import register as register_books
 from fivenines.cli.data import register as register_data
+from fivenines.cli.history import register as register_history
 from fivenines.cli.output import out
 from fivenines.cli.rules import register as register_rules
 from fivenines.cli.serve import register as register_serve
@@ -30,7 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for register in (register_serve, register_books, register_data, register_rules, register_archive, register_bench):
+for register in (
+    register_serve,
+    register_books,
+    register_data,
+    register_rules,
+    register_archive,
+    register_history,
+    register_bench,
+):
     register(app)
 
 

@@ -94,6 +94,14 @@ def historian(
         typer.Option("--peer", metavar="URL", help="Another region's store, to repair from; repeat for each."),
     ] = None,
     data: Annotated[str, typer.Option("--data", metavar="DIR", help="The folder for what waits.")] = "history",
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where history is kept in SQL: postgresql://USER@HOST/NAME, or 'off'. Default: SQLite in --data.",
+            envvar="FIVENINES_SQL",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 9960,
     copies: Annotated[
@@ -157,6 +165,7 @@ def historian(
             identity=identity,
             stores=tuple(archive),
             peers=tuple(peer or ()),
+            sql=sql,
             host=host,
             port=port,
             archive=ArchiveSettings(
@@ -343,7 +352,8 @@ def list_archive(archive: ArchiveOption, json: JSON = False) -> None:
     if json:
         print_json({"stores": rows})
         return
-    table = Table(Column("store", overflow="fold"), "epoch", "segments", "positions", "gaps", "snapshots", "newest", "MiB")
+    named = ("epoch", "segments", "positions", "gaps", "snapshots", "newest", "MiB")
+    table = Table(Column("store", overflow="fold"), *named)
     for row in rows:
         table.add_row(
             Text(str(row["store"])),

@@ -165,20 +165,14 @@ class Archiver:
             # A store that cannot be looked at may have everything. What is sealed twice does no harm.
             _log.warning("archive.not_looked_at", stores=sorted(lacking))
         await asyncio.to_thread(_tell_left, self.directory)
-        self.follower = await asyncio.to_thread(self._follower_from, reached)
+        self.follower = await asyncio.to_thread(
+            beginning.follower_with_frames, archive, self._epoch, self.directory, reached, self._journal.first
+        )
         if self.follower is None:
             await self._leave_gap(reached)
         else:
             self.sealed, self._sealed_digest = reached, self.follower.frame_digest
         return [None if store.name in lacking else archive.listed(store) for store in self.stores]
-
-    def _follower_from(self, reached: Position) -> Follower | None:
-        """Return the newest state not later than `reached` from which all frames are to be had, None if none is."""
-        for follower in beginning.followers_before(self._archive, self._epoch, self.directory, reached):
-            start = follower.state.position + 1
-            if start >= self._journal.first or self._archive.reach(self._epoch, start) + 1 >= self._journal.first:
-                return follower
-        return None
 
     async def _leave_gap(self, reached: Position) -> None:
         """Go on from the oldest state that the journal carries on: what lies between is lost to history."""

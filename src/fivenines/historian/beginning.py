@@ -12,13 +12,13 @@ import structlog
 
 from fivenines.historian.follower import Follower
 from fivenines.journal import Position
-from fivenines.journal.archive import Archive, ArchiveError, MissingFramesError, SnapshotName, Store, read_snapshot
+from fivenines.journal.archive import Archive, ArchiveError, SnapshotName, Store, read_snapshot
 from fivenines.journal.format import DIGEST_NONE
 from fivenines.ledger import State
 from fivenines.node import snapshots
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["fetch_snapshot", "follower_at", "followers_before", "sealed_position"]
+__all__ = ["fetch_snapshot", "follower_with_frames", "followers_before", "sealed_position"]
 
 _log = structlog.get_logger("fivenines.historian")
 
@@ -86,22 +86,15 @@ def fetch_snapshot(store: Store, name: SnapshotName, directory: Path) -> LoadedS
     return loaded
 
 
-def follower_at(archive: Archive, epoch: int, directory: Path, position: Position) -> Follower:
-    """Return the state at exactly `position`, from a snapshot and the frames of the archive. Blocks.
+def follower_with_frames(
+    archive: Archive, epoch: int, directory: Path, position: Position, journal_first: Position
+) -> Follower | None:
+    """Return the newest state not later than `position` from which all frames are to be had; None if none is. Blocks.
 
-    Raises:
-        MissingFramesError: no snapshot leads there by frames that there are.
+    They are in the archive, as far as its listing tells, up to where the journal begins.
     """
-    reasons: list[str] = []
     for follower in followers_before(archive, epoch, directory, position):
-        try:
-            follower.replay(
-                archive.read(epoch, follower.state.position + 1, position, previous_digest=follower.frame_digest)
-            )
-        except MissingFramesError as error:
-            reasons.append(str(error))
-            continue
-        if follower.state.position == position:
+        start = follower.state.position + 1
+        if start >= journal_first or archive.reach(epoch, start) + 1 >= journal_first:
             return follower
-        reasons.append(f"the archive ends at position {follower.state.position}")
-    raise MissingFramesError(position, position, reasons)
+    return None

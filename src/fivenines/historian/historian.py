@@ -13,16 +13,21 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import msgspec
 import structlog
+from starlette.routing import BaseRoute, Mount
 
 import fivenines
 from fivenines.historian.archiver import Archiver, Stopped
 from fivenines.historian.follower import Step
 from fivenines.historian.pages import HistorianDoor, HistorianStatus, StoreStatus
+from fivenines.historian.projecting import SqlKeeper
 from fivenines.historian.settings import ArchiveSettings
+from fivenines.historian.sql import Queries, open_engine
+from fivenines.historian.sql import pages as history_pages
 from fivenines.historian.tidying import Tidier
 from fivenines.journal import JournalError, SharedJournal
 from fivenines.journal.archive import ArchiveError, open_store
@@ -34,6 +39,9 @@ from fivenines.node.fleet import Statement, members_of
 from fivenines.node.http import HttpServer, connections_that_fit, listen
 from fivenines.node.joining import bring_snapshot
 from fivenines.node.settings import Identity, Limits
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 __all__ = ["HistorianSettings", "keep_history"]
 
@@ -53,6 +61,8 @@ class HistorianSettings:
     """The URLs of the stores that it writes to, the first one in its own region."""
     peers: tuple[str, ...] = ()
     """The URLs of other regions' stores, to repair from."""
+    sql: str | None = None
+    """The URL of the database for history in SQL: None for a file of SQLite in `directory`, "off" for none."""
     host: str = "127.0.0.1"
     port: int = 9960
     """0 takes a free one."""
@@ -71,6 +81,11 @@ class _Keeper:
         self._open_journal = open_journal
         self._stores = [open_store(url) for url in settings.stores]
         self._peers = [open_store(url) for url in settings.peers]
+        self._spool = open_store(str(settings.directory / "spool"))
+        self.engine: Engine | None = None
+        if settings.sql != "off":
+            self.engine = open_engine(settings.sql or f"sqlite:///{settings.directory.absolute() / 'history.db'}")
+        self.sql: SqlKeeper | None = None
         self._instance = uuid4().hex
         self._auditor: Auditor | None = None
         self._epoch = 0
@@ -87,7 +102,7 @@ class _Keeper:
                 self._tell(error)
             except (JournalError, ArchiveError, OSError) as error:
                 self._tell(error)
-            self.archiver = self.tidier = None
+            self.archiver = self.tidier = self.sql = None
             gc.unfreeze()
             gc.collect()
             await asyncio.sleep(_PAUSE_S)
@@ -112,13 +127,17 @@ class _Keeper:
                 self._peers,
                 settings.archive,
                 bring=lambda: bring_snapshot(directory, journal, settings.identity),
-                spool_store=open_store(str(settings.directory / "spool")),
+                spool_store=self._spool,
                 on_step=self._on_step,
             )
             self.archiver, self._auditor = archiver, None
             self.tidier = Tidier(self._stores, self._peers, self._epoch, settings.archive)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(archiver.run(), name="archiver")
+                if self.engine is not None:
+                    stores = [self._spool, *self._stores, *self._peers]
+                    self.sql = SqlKeeper(self.engine, directory, journal, self._epoch, stores)
+                    tasks.create_task(self.sql.run(), name="history in SQL")
                 tasks.create_task(self._post_at_intervals(archiver, journal), name="notices")
                 tasks.create_task(self.tidier.run(), name="tidying")
         finally:
@@ -204,6 +223,8 @@ class _Keeper:
             snapshots=archiver.statistics.snapshots if archiver is not None else 0,
             snapshots_failed=archiver.statistics.snapshots_failed if archiver is not None else 0,
             gaps=archiver.statistics.gaps if archiver is not None else 0,
+            sql_problem=self.sql.problem if self.sql is not None else None,
+            sql_positions=dict(self.sql.positions) if self.sql is not None else {},
             archived_bytes=archiver.statistics.bytes if archiver is not None else 0,
             scrubbed=tidier.scrubbed if tidier is not None else 0,
             repaired=tidier.repaired if tidier is not None else 0,
@@ -255,8 +276,11 @@ async def _keep(
     listener = listen(settings.host, settings.port)
     try:
         keeper = _Keeper(settings, open_journal)
+        routes: list[BaseRoute] = []
+        if keeper.engine is not None:
+            routes.append(Mount("/", history_pages(Queries(keeper.engine))))
         server = HttpServer(
-            HistorianDoor(keeper.status, []),
+            HistorianDoor(keeper.status, routes),
             listener,
             limits=Limits(),
             connections_max=connections_that_fit(256),

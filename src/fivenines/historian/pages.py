@@ -50,6 +50,10 @@ class HistorianStatus(Struct, frozen=True, kw_only=True):
     snapshots: int
     snapshots_failed: int
     gaps: int
+    sql_problem: str | None
+    """Why history in SQL is not abreast, None if it is, or none is kept."""
+    sql_positions: dict[int, int]
+    """Where each version of it is."""
     archived_bytes: int
     scrubbed: int
     repaired: int
@@ -143,5 +147,11 @@ class _Metrics(Collector):
         for store in status.stores:
             archived.add_metric([store.name], store.archived)
             reachable.add_metric([store.name], float(store.problem is None))
+        projected = GaugeMetricFamily(
+            "fivenines_historian_sql_position", "Position up to which history in SQL is stored.", labels=["version"]
+        )
+        for version, position in status.sql_positions.items():
+            projected.add_metric([str(version)], position)
+        yield projected
         yield archived
         yield reachable
