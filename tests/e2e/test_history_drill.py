@@ -15,7 +15,7 @@ def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_
     need_etcd()
     assert seaweedfs_program()
     told: list[str] = []
-    drill = HistoryDrill(seconds=60.0 * crash_factor, folder=tmp_path / "history", seed=crash_factor)
+    drill = HistoryDrill(seconds=60.0 * crash_factor, requests_per_s=40.0, folder=tmp_path / "history", seed=crash_factor)
     done: Outcomes = asyncio.run(run_drill(drill, told=told.append))
     facts = done.facts()
     assert done.problems == []
@@ -23,6 +23,8 @@ def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_
     assert (done.failed, done.lost, done.otherwise) == (0, 0, 0)
     assert len(done.answers) == int(drill.seconds * drill.requests_per_s) * 50
     assert len(done.kills) >= 3
+    assert set(done.sql.values()) == {len(done.answers)}
+    assert len(done.sql) == 3
     assert len(done.archives) == 3
     assert all(each["equal"] and each["segments"] and each["snapshots"] for each in facts["archives"].values())
     assert 0 < facts["tail_mib_max"] <= 2 * drill.tail_mib

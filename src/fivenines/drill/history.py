@@ -1,12 +1,13 @@
 """`python -m fivenines.drill.history`: history is kept while everything that keeps it is killed, and money moves on.
 
 Three regions, each with a node, a member of etcd, a historian and an archive of its own (`history_place`). Clients post
-at a steady rate. Calm and disturbed stretches of time take turns; in each disturbed one a historian or an object store
-is killed, and comes back a moment later. Nobody waits for it.
+at a steady rate. Calm and disturbed stretches of time take turns; in each disturbed one a historian, an object store or
+the database is killed, and comes back a moment later. Nobody waits for it.
 
 At the end all is stopped. Then each archive alone must give back the ledger: the same state to the digest as the nodes
-have, with every acknowledged transaction decided as it was told. The journal must have stayed within its bound, and the
-members' memory too. How long requests took in calm and in disturbed stretches is told side by side.
+have, with every acknowledged transaction decided as it was told. History in SQL must hold the same accounts, to the last
+unit, and each transaction once. The journal must have stayed within its bound, and the members' memory too. How long
+requests took in calm and in disturbed stretches is told side by side.
 """
 
 import asyncio
@@ -25,19 +26,23 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import select
 
 from fivenines.api import ItemResult, NewAccount, NewTransaction, Posting
 from fivenines.client import AsyncLedger, LedgerError
 from fivenines.drill.history_place import HistoryPlace
+from fivenines.drill.postgres import has_postgres
 from fivenines.drill.regions import REGION_NAMES
 from fivenines.historian.restoring import Restored, Target, restore
+from fivenines.historian.sql import open_engine, projections
+from fivenines.historian.sql.schema import tables_of
 from fivenines.ids import new_ids
 from fivenines.journal.archive import ArchiveError, catalogue_of, open_store
 from fivenines.journal.etcd.members import member_status
 from fivenines.ledger import Outcome, digest
 from fivenines.node import snapshots
 
-__all__ = ["HistoryDrill", "Outcomes", "judge_archive", "main", "run_drill"]
+__all__ = ["HistoryDrill", "Outcomes", "judge_archive", "judge_sql", "main", "run_drill"]
 
 _ACCOUNTS = 2_000
 _ITEMS = 50
@@ -86,6 +91,8 @@ class Outcomes:
     lost: int = 0
     otherwise: int = 0
     """Acknowledged transactions that a restored ledger has not, or has decided otherwise."""
+    sql: dict[str, int] = field(default_factory=dict)
+    """How many transactions each history in SQL holds."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -121,6 +128,7 @@ class Outcomes:
                 }
                 for name, each in self.archives.items()
             },
+            "sql": self.sql,
             "problems": self.problems,
         }
 
@@ -143,7 +151,7 @@ async def run_drill(drill: HistoryDrill, *, told: Any = lambda _text: None) -> O
     """
     shutil.rmtree(drill.folder, ignore_errors=True)
     drill.folder.mkdir(parents=True)
-    place, done = HistoryPlace(drill.folder, tail_mib=drill.tail_mib, snapshot_every=drill.snapshot_every), Outcomes()
+    place, done = _place(drill), Outcomes()
     try:
         await place.start()
         told(f"three regions serve {', '.join(place.urls)}")
@@ -164,13 +172,21 @@ async def run_drill(drill: HistoryDrill, *, told: Any = lambda _text: None) -> O
             done.problems.append("the nodes ended in different states")
         done.digest = min(found_digests)
         place.cluster.kill()
-        told("restoring from each archive alone")
+        told("restoring from each archive alone, and holding history in SQL against it")
         for url in place.archives:
             await asyncio.to_thread(judge_archive, url, drill.folder, done)
+        for url in place.databases:
+            await asyncio.to_thread(judge_sql, url, done)
     finally:
         await place.discard()
     _judge(drill, done)
     return done
+
+
+def _place(drill: HistoryDrill) -> HistoryPlace:
+    return HistoryPlace(
+        drill.folder, tail_mib=drill.tail_mib, snapshot_every=drill.snapshot_every, with_postgres=has_postgres()
+    )
 
 
 async def _open_accounts(url: str) -> None:
@@ -238,6 +254,12 @@ async def _disturb(
             told(f"SIGKILL: {done.kills[-1]}, away for {away_s:.1f} s")
             await asyncio.sleep(away_s)
             place.historian_urls[number] = (await historian.start()).url
+        elif drill.disturb and place.postgres is not None and chance.random() < 0.5:
+            await asyncio.to_thread(place.postgres.kill)
+            done.kills.append("the database")
+            told(f"killed: {done.kills[-1]}, away for {away_s:.1f} s")
+            await asyncio.sleep(away_s)
+            await asyncio.to_thread(place.postgres.start)
         elif drill.disturb:
             number = chance.randrange(len(place.servers))
             place.servers[number].kill()
@@ -280,7 +302,9 @@ async def _settle(place: HistoryPlace, done: Outcomes) -> None:
                     status = (await http.get(f"{url}/v1/historian", timeout=5.0)).json()
                 except httpx.HTTPError as error:
                     status = {"problem": str(error), "stores": []}
-                if status["stores"] and status["spool_bytes"] == 0 and status["stores"][0]["archived"] >= last:
+                is_archived = bool(status["stores"]) and status["stores"][0]["archived"] >= last
+                is_projected = min(status.get("sql_positions", {}).values(), default=0) >= last
+                if is_archived and is_projected and status["spool_bytes"] == 0:
                     break
                 if time.monotonic() > until:
                     done.problems.append(f"the archive of {REGION_NAMES[number]} did not catch up: {status}")
@@ -311,6 +335,34 @@ def judge_archive(url: str, folder: Path, done: Outcomes) -> None:
             done.lost += 1
         elif Outcome(known.outcome).name != outcome:
             done.otherwise += 1
+
+
+def judge_sql(url: str, done: Outcomes) -> None:
+    """Hold a history in SQL against what was told, and against a restored ledger."""
+    name = url.partition(":")[0] + ":" + url.partition("?")[0].rpartition("/")[2]
+    state = next(iter(done.archives.values())).state
+    engine = open_engine(url)
+    try:
+        active = next(each for each in projections(engine) if each.status == "active")
+        tables = tables_of(active.version)
+        with engine.connect() as connection:
+            rows = connection.execute(select(tables.transactions.c.id, tables.transactions.c.outcome)).all()
+            accounts = connection.execute(select(tables.accounts)).all()
+    finally:
+        engine.dispose()
+    decided = {row.id: row.outcome for row in rows}
+    done.sql[name] = len(rows)
+    if active.position != done.position:
+        done.problems.append(f"{name} is at position {active.position}, the journal ends at {done.position}")
+    if len(decided) != len(rows):
+        done.problems.append(f"{name} holds {len(rows) - len(decided)} transactions twice")
+    done.lost += sum(id not in decided for id in done.answers)
+    done.otherwise += sum(decided.get(id, outcome) != outcome for id, outcome in done.answers.items())
+    held = {row.id: (row.debits, row.credits, row.held_debits, row.held_credits) for row in accounts}
+    if held != {
+        each.id: (each.debits, each.credits, each.held_debits, each.held_credits) for each in state.accounts.values()
+    }:
+        done.problems.append(f"{name} holds other accounts than the ledger")
 
 
 def _judge(drill: HistoryDrill, done: Outcomes) -> None:
@@ -347,6 +399,8 @@ def show(done: Outcomes, console: Console) -> None:
         mark = "yes" if each["equal"] else "NO"
         table.add_row(name, f"{each['position']:,}", mark, str(each["segments"]), str(each["snapshots"]))
     console.print(table)
+    for name, count in done.sql.items():
+        console.print(f"{name}: {count:,} transactions in SQL", markup=False)
     console.print(
         f"{len(done.answers):,} transactions acknowledged, {done.lost} lost, {done.otherwise} decided otherwise, "
         f"{done.failed} requests failed; {len(done.kills)} kills; the journal kept {facts['tail_mib_max']} MiB at "

@@ -1,6 +1,7 @@
 """Three regions with history: in each a member of etcd, a node and a historian, as processes on this machine.
 
-Each region has an archive of its own: two in object stores that speak S3, one in a folder.
+Each region has an archive of its own: two in object stores that speak S3, one in a folder. And each has history in SQL:
+one in PostgreSQL, two in files of SQLite.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from fivenines.drill.members import Cluster, make_cluster
 from fivenines.drill.object_store import S3Server
+from fivenines.drill.postgres import PostgresServer
 from fivenines.drill.regions import ELECTION_MS, HEARTBEAT_MS, REGION_NAMES
 from fivenines.drill.supervise import LedgerProcess, Ready, dying_with_us
 from fivenines.journal.etcd import EtcdJournalSettings, found
@@ -23,6 +25,7 @@ class HistoryPlace:
         tail_mib: what the journal keeps.
         snapshot_every: after how many commands nodes and historians write snapshots.
         archives_of: another place, whose object stores and folder this one goes on with.
+        with_postgres: whether the first region's history in SQL is in PostgreSQL.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class HistoryPlace:
         tail_mib: int = 16,
         snapshot_every: int = 100_000,
         archives_of: "HistoryPlace | None" = None,
+        with_postgres: bool = False,
     ) -> None:
         self.folder = folder
         self.cluster: Cluster = make_cluster(folder / "etcd", heartbeat_ms=HEARTBEAT_MS, election_ms=ELECTION_MS)
@@ -46,6 +50,11 @@ class HistoryPlace:
             self.archives = [*(server.url() for server in self.servers), str(folder / "archive")]
         else:
             self.archives = archives_of.archives
+        self.postgres = PostgresServer("-c fsync=off") if with_postgres else None  # power is never cut here
+        self.databases = [f"sqlite:///{(folder / region).absolute()}-history.db" for region in REGION_NAMES[:3]]
+        if self.postgres is not None:
+            self.postgres.start()
+            self.databases[0] = self.postgres.new_database()
         self.nodes: list[LedgerProcess] = []
         self.historians: list[LedgerProcess] = []
         endpoints = self.cluster.endpoints
@@ -67,14 +76,8 @@ class HistoryPlace:
                     log=folder / f"{region}-history.log",
                     options=(
                         *(*journal, "--region", region, "--name", f"{region}-history", "--seal-s", "1"),
-                        *(
-                            "--snapshot-every",
-                            str(snapshot_every),
-                            "--segment-mib",
-                            "1",
-                            "--archive",
-                            self.archives[number],
-                        ),
+                        *("--snapshot-every", str(snapshot_every), "--segment-mib", "1"),
+                        *("--archive", self.archives[number], "--sql", self.databases[number]),
                         *(option for url in peers for option in ("--peer", url)),
                     ),
                     name=f"{region}-history",
@@ -105,4 +108,6 @@ class HistoryPlace:
         await asyncio.gather(*(each.discard() for each in (*self.historians, *self.nodes)))
         for server in self.servers:
             server.kill()
+        if self.postgres is not None:
+            self.postgres.discard()
         self.cluster.kill()

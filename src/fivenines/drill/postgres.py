@@ -8,7 +8,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-__all__ = ["PostgresMissingError", "PostgresServer"]
+__all__ = ["PostgresMissingError", "PostgresServer", "has_postgres"]
 
 _OPTIONS = "-c listen_addresses='' -c jit=off"
 
@@ -24,6 +24,15 @@ def _programs() -> Path:
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     raise PostgresMissingError("PostgreSQL is not installed (Debian: postgresql)")
+
+
+def has_postgres() -> bool:
+    """Whether PostgreSQL can be run here."""
+    try:
+        _programs()
+    except PostgresMissingError:
+        return False
+    return os.geteuid() != 0 or any(entry.pw_name == "postgres" for entry in pwd.getpwall())
 
 
 class PostgresServer:

@@ -9,6 +9,7 @@ differ from most nodes it begins again from what the archive has.
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,7 @@ __all__ = ["HistorianSettings", "keep_history"]
 _log = structlog.get_logger("fivenines.historian")
 
 _PAUSE_S = 1.0
+_NICE = 5
 _POST_S, _POST_S_MAX, _REFRESH_S = 0.5, 1.0, 5.0
 
 
@@ -260,6 +262,8 @@ async def keep_history(
         StoreUrlError: a URL names no store.
         CodecError, RulesUnsupportedError: it takes a newer release to go on.
     """
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)  # beside a node on the same machine, the node goes first
     settings.directory.mkdir(parents=True, exist_ok=True)
     lock = take_lock(settings.directory)
     try:
