@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded bench budget crash simulate clean
+.PHONY: help test lint format demo demo-embedded bench budget history crash simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -39,6 +39,9 @@ bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 
 budget: .venv/.ready-bench ## fill a journal in etcd at full speed for ten minutes, and judge it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m bench.budget --minutes $(or $(MINUTES),10)
+
+history: .venv/.ready-dev ## keep history for ten minutes under load, kill what keeps it, restore from it (MINUTES=60 for an hour)
+	@$(PYTHON_IN_VENV) -m fivenines.drill.history --minutes $(or $(MINUTES),10)
 
 crash: .venv/.ready-dev ## kill and damage for longer than `make test` does
 	@FIVENINES_CRASH_FACTOR=10 $(PYTHON_IN_VENV) -m pytest -m crash --timeout 3600 $(TESTS)

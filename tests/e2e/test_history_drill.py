@@ -15,7 +15,8 @@ def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_
     need_etcd()
     assert seaweedfs_program()
     told: list[str] = []
-    drill = HistoryDrill(seconds=60.0 * crash_factor, requests_per_s=40.0, folder=tmp_path / "history", seed=crash_factor)
+    folder = tmp_path / "history"
+    drill = HistoryDrill(seconds=60.0 * crash_factor, requests_per_s=40.0, folder=folder, seed=crash_factor)
     done: Outcomes = asyncio.run(run_drill(drill, told=told.append))
     facts = done.facts()
     assert done.problems == []

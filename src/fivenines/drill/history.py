@@ -5,8 +5,8 @@ at a steady rate. Calm and disturbed stretches of time take turns; in each distu
 the database is killed, and comes back a moment later. Nobody waits for it.
 
 At the end all is stopped. Then each archive alone must give back the ledger: the same state to the digest as the nodes
-have, with every acknowledged transaction decided as it was told. History in SQL must hold the same accounts, to the last
-unit, and each transaction once. The journal must have stayed within its bound, and the members' memory too. How long
+have, with every acknowledged transaction decided as it was told. History in SQL must hold the same accounts, and each
+transaction once. The journal must have stayed within its bound, and the memory of members too. How long
 requests took in calm and in disturbed stretches is told side by side.
 """
 
