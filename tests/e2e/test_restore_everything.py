@@ -80,10 +80,12 @@ async def lose_everything(place: HistoryPlace) -> None:
 
 def test_after_losing_every_region_all_that_was_archived_is_back(tmp_path: Path) -> None:
     need_etcd()
-    asyncio.run(lose_and_restore(tmp_path))
+    before, after = asyncio.run(lose_and_restore(tmp_path))
+    assert 0 < before < after
 
 
-async def lose_and_restore(tmp_path: Path) -> None:
+async def lose_and_restore(tmp_path: Path) -> tuple[int, int]:
+    """Return the positions at the loss and at the end of the new life."""
     place = HistoryPlace(tmp_path / "old", snapshot_every=400)
     reborn: HistoryPlace | None = None
     try:
@@ -137,6 +139,7 @@ async def lose_and_restore(tmp_path: Path) -> None:
         await check_answers(reborn.urls[1], answers | more)
         old = fivenines("restore", "--latest", "--epoch", "1", "--data", str(tmp_path / "old-life"), *archives(place))
         assert (old["position"], old["digest"]) == (restored["position"], restored["digest"])
+        return before["position"], after["position"]
     finally:
         if reborn is not None:
             await reborn.discard()
@@ -163,10 +166,12 @@ async def check_answers(url: str, answers: dict[str, str]) -> None:
 
 def test_what_still_runs_of_an_old_life_cannot_write_into_the_new_one_nor_the_other_way_round(tmp_path: Path) -> None:
     need_etcd()
-    asyncio.run(fence_and_restore(tmp_path))
+    said = asyncio.run(fence_and_restore(tmp_path))
+    assert "was taken from another journal" in said
 
 
-async def fence_and_restore(tmp_path: Path) -> None:
+async def fence_and_restore(tmp_path: Path) -> str:
+    """Return what a node of the old life said on the new journal."""
     place = HistoryPlace(tmp_path / "old", snapshot_every=400)
     cluster = make_cluster(tmp_path / "new" / "etcd", members=1)
     journal = "etcd://" + ",".join(cluster.endpoints)
@@ -215,7 +220,7 @@ async def fence_and_restore(tmp_path: Path) -> None:
         assert snapshots.position_of(snapshots.paths(astray.data)[0]) > middle["position"]
         with pytest.raises(LedgerFailedError):
             await astray.start()
-        assert "was taken from another journal" in (tmp_path / "astray.log").read_text()
+        return (tmp_path / "astray.log").read_text()
     finally:
         await new.discard()
         await astray.discard()
