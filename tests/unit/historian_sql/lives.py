@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
 
+import msgspec
+from msgspec import UNSET
 from sqlalchemy import Engine, select
 
 from fivenines import api
@@ -49,6 +51,7 @@ class Life:
     ended: dict[bytes, str] = field(default_factory=dict)
     follower: Follower = field(default_factory=lambda: Follower(State(), bytes(32)))
     _frames: _Frames = field(default_factory=_Frames)
+    _about: dict[str, str] = field(default_factory=dict)
     _left: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
 
     @property
@@ -69,6 +72,11 @@ class Life:
         events, _ = history.events(
             journal, self.state.decision, after=position - 1, last=position, limit=1, source="/v1/events"
         )
+        for event in events:
+            if event.data.kind == "hold":
+                accounts = sorted({account for p in event.data.postings for account in (p.source, p.destination)})
+                self._about[event.subject] = ",".join(accounts)
+        events = [self._with_accounts(event) for event in events]
         self.events += events
         for id in step.applied.expired:
             self._left.pop(as_text(id))
@@ -79,6 +87,20 @@ class Life:
 
     def tell(self, *commands: Command, time_us: int) -> Step:
         return self.live(Batch(WRITER, len(self.steps), time_us, commands))
+
+    def _with_accounts(self, event: api.Event) -> api.Event:
+        """Say of a settlement or release what its hold was about.
+
+        A node forgets a hold that is older than its window, and takes one whose id was refused for the real one where
+        both are in a frame; the history does neither.
+        """
+        if event.data.hold is None:
+            assert event.accounts is UNSET
+            return event
+        accounts = self._about.get(event.data.hold, UNSET)
+        if accounts is not UNSET and event.accounts is not UNSET:
+            assert accounts == event.accounts
+        return msgspec.structs.replace(event, accounts=accounts or UNSET)
 
     def _touch(self, event: api.Event) -> None:
         told = event.data

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
+from uuid import UUID
 
+from msgspec import UNSET, UnsetType
 from sqlalchemy import Column, Engine, Row, Select, and_, exists, func, literal_column, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
@@ -30,6 +32,7 @@ from fivenines.historian.sql.balances import MOVING, balances_of
 from fivenines.historian.sql.errors import HistoryUnavailableError, database_errors
 from fivenines.historian.sql.reading import (
     Reading,
+    accounts_of_holds,
     time_text,
     transactions_at,
     transactions_between,
@@ -259,7 +262,16 @@ class Queries:
                     break
                 last, count = row.position, count + row.transactions
             found = transactions_between(reading, position, last) if count else []
-            return [event_of(transaction, item, source) for item, transaction in found], last
+            accounts = accounts_of_holds(reading, (UUID(told.hold).bytes for _, told in found if told.hold is not None))
+
+            def of_hold(told: api.Transaction) -> str | UnsetType:
+                if told.hold is None:
+                    return UNSET
+                # An event never changes: what it was not known to be about when it happened, it is not about later.
+                asked, names = accounts.get(UUID(told.hold).bytes, (told.position + 1, ""))
+                return names if asked <= told.position and names else UNSET
+
+            return [event_of(told, item, source, of_hold(told)) for item, told in found], last
 
         return self._answer(read).content
 

@@ -1,8 +1,9 @@
 """From steps to rows: what each frame did, as plain tuples for the tables of a version.
 
 Nothing here touches a database. The books are brought along, hold every account and hold that the steps are about, and
-are carried on. Nearly all commands are transactions of one posting that succeed, so those take a short way: two tuples
-and two additions.
+are carried on. Nearly all commands are transactions of one posting that succeed. Those take a short way: of each frame
+they stay together as a `Run`, which says once what all have in common, and which a database's writer makes into text
+without making rows of it first.
 
 A step may name ids that were decided before, or never were. The rows have what `fivenines.node.history` tells of: each
 transaction where it was decided, and nothing for a repeated, reused, expired or future id.
@@ -11,7 +12,8 @@ transaction where it was decided, and nothing for a repeated, reused, expired or
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import msgspec
 
@@ -32,7 +34,7 @@ from fivenines.ledger import (
     Transaction,
 )
 
-__all__ = ["KINDS", "Needs", "Rows", "build_rows", "needs_of", "tag_of", "tags_of"]
+__all__ = ["KINDS", "Needs", "Rows", "Run", "build_rows", "needs_of", "tag_of", "tags_of"]
 
 KINDS = {PostOne: "post", Post: "post", Hold: "hold", Settle: "settle", Release: "release"}
 
@@ -42,7 +44,19 @@ _UNDECIDED = frozenset({Outcome.id_reused, Outcome.id_expired, Outcome.id_in_fut
 _NAMES = {int(outcome): outcome.name for outcome in Outcome}
 _STATUSES = {int(status): status.name for status in Status}
 _STAMP_MAX = 2**63 - 1
-_POST = Effect.post.value
+_POSTED = int(Outcome.posted)
+_PLAIN = {PostOne}
+_source_of, _destination_of = attrgetter("source"), attrgetter("destination")
+
+
+@dataclass(slots=True)
+class Run:
+    """Transactions of one posting that a frame carried out: a row of `transactions` and one of `postings` each."""
+
+    position: int
+    time_us: int
+    items: Sequence[int]
+    commands: Sequence[PostOne]
 
 
 @dataclass(slots=True)
@@ -50,6 +64,8 @@ class Rows:
     """The rows of some steps, in the order of the columns in `schema`."""
 
     frames: list[tuple[int, int, int, int]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    """What `transactions` and `postings` have besides."""
     transactions: list[tuple[Any, ...]] = field(default_factory=list)
     postings: list[tuple[int, int, int, str, str, str, int]] = field(default_factory=list)
     tags: list[tuple[bytes, int, int]] = field(default_factory=list)
@@ -74,6 +90,10 @@ def needs_of(steps: Iterable[Step]) -> Needs:
     need_account = needs.accounts.add
     for step in steps:
         needs.holds.update(step.applied.expired)
+        if _is_plain(step):
+            needs.accounts.update(map(_source_of, step.batch.commands))
+            needs.accounts.update(map(_destination_of, step.batch.commands))
+            continue
         for command in step.batch.commands:
             if type(command) is PostOne:
                 need_account(command.source)
@@ -87,6 +107,16 @@ def needs_of(steps: Iterable[Step]) -> Needs:
                     need_account(posting.source)
                     need_account(posting.destination)
     return needs
+
+
+def _is_plain(step: Step) -> bool:
+    """Return whether the frame is one run. Looked up without a loop of Python's: most large frames are."""
+    applied = step.applied
+    return (
+        not applied.repeated
+        and applied.outcomes.count(_POSTED) == len(applied.outcomes)
+        and set(map(type, step.batch.commands)) == _PLAIN
+    )
 
 
 def build_rows(books: Books, steps: Sequence[Step], *, with_balances: bool) -> Rows:
@@ -109,33 +139,17 @@ class _Frame:
 
     def run(self, *, with_balances: bool) -> None:
         rows, step, touched = self._rows, self._step, self._touched
-        position, time_us, repeated = self._position, step.applied.time_us, step.applied.repeated
+        position, time_us = self._position, step.applied.time_us
         self._expire(step.applied.expired)
-        item = 0
-        posted = int(Outcome.posted)
-        accounts = self._books.accounts
-        add_transaction, add_posting = rows.transactions.append, rows.postings.append
-        for number, (command, outcome) in enumerate(zip(step.batch.commands, step.applied.outcomes, strict=True)):
-            if repeated and number in repeated:
-                continue
-            if outcome == posted and type(command) is PostOne:
-                source_id, destination_id, amount = command.source, command.destination, command.amount
-                source, destination = accounts[source_id], accounts[destination_id]
-                source.debits += amount
-                destination.credits += amount
-                touched[source_id] = source
-                touched[destination_id] = destination
-                add_transaction(
-                    (position, item, command.id, "post", "posted", time_us, None, None, None, None, None, None)
-                )
-                add_posting((position, item, 0, _POST, source_id, destination_id, amount))
-                item += 1
-            elif isinstance(command, PostOne | Transaction):
-                if outcome not in _UNDECIDED:
-                    self._transaction(command, outcome, item)
-                    item += 1
-            elif outcome == Outcome.done:
-                self._account(command)
+        if _is_plain(step):
+            commands = cast(Sequence[PostOne], step.batch.commands)
+            run = Run(position, time_us, range(len(commands)), commands)
+            item = len(commands)
+        else:
+            run, item = self._decided()
+        if run.commands:
+            rows.runs.append(run)
+            self._carry_out(run.commands)
         stamped_us = max(-_STAMP_MAX, min(step.batch.time_us, _STAMP_MAX))
         rows.frames.append((position, time_us, stamped_us, item))
         rows.accounts.update(touched)
@@ -143,6 +157,37 @@ class _Frame:
             rows.balances += [
                 (id, position, a.debits, a.credits, a.held_debits, a.held_credits) for id, a in touched.items()
             ]
+
+    def _decided(self) -> tuple[Run, int]:
+        """Add the rows of all commands but those of the run; return it, and how many transactions were decided."""
+        applied = self._step.applied
+        items: list[int] = []
+        plain: list[PostOne] = []
+        item = 0
+        for number, (command, outcome) in enumerate(zip(self._step.batch.commands, applied.outcomes, strict=True)):
+            if number in applied.repeated:
+                continue
+            if isinstance(command, PostOne | Transaction):
+                if outcome in _UNDECIDED:
+                    continue
+                if outcome == _POSTED and isinstance(command, PostOne):
+                    items.append(item)
+                    plain.append(command)
+                else:
+                    self._transaction(command, outcome, item)
+                item += 1
+            elif outcome == Outcome.done:
+                self._account(command)
+        return Run(self._position, applied.time_us, items, plain), item
+
+    def _carry_out(self, commands: Sequence[PostOne]) -> None:
+        accounts, touched = self._books.accounts, self._touched
+        for command in commands:
+            amount = command.amount
+            accounts[command.source].debits += amount
+            accounts[command.destination].credits += amount
+        for id in set(map(_source_of, commands)) | set(map(_destination_of, commands)):
+            touched[id] = accounts[id]
 
     def _transaction(self, command: PostOne | Transaction, outcome: int, item: int) -> None:
         metadata: bytes | None = getattr(command, "metadata", None)

@@ -5,16 +5,30 @@ rewritten, accounts and holds, is copied beside the table and merged by one stat
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    any_,
+    literal,
+    select,
+)
 from sqlalchemy import Text as PlainText
 
 from fivenines.historian.sql.books import AccountBook, Books, HoldBook
 from fivenines.historian.sql.columns import Id, Text, WideInteger, sql_text, sqlite_integer
-from fivenines.historian.sql.rows import Needs, Rows
+from fivenines.historian.sql.rows import Needs, Rows, Run
 from fivenines.historian.sql.schema import Tables, is_sqlite
 from fivenines.ids import as_text
 
@@ -22,6 +36,8 @@ __all__ = ["read_books", "write_rows"]
 
 _KEYS_PER_QUERY = 5_000
 _ROWS_PER_BLOCK = 5_000
+
+_id_of = attrgetter("id")
 
 T = TypeVar("T")
 
@@ -32,7 +48,9 @@ def read_books(connection: Connection, tables: Tables, books: Books, needs: Need
     """Bring into the books what `needs` names and they lack, as far as it exists."""
     unknown_holds = books.unknown_holds(needs.holds)
     for keys in _parts(unknown_holds):
-        query = select(tables.holds).where(tables.holds.c.id.in_(keys), tables.holds.c.state == "open")
+        query = select(tables.holds).where(
+            _is_one_of(connection, tables.holds.c.id, keys), tables.holds.c.state == "open"
+        )
         for row in connection.execute(query):
             remaining = {
                 (source, destination): int(amount) for source, destination, amount in _decode_remaining(row.remaining)
@@ -40,7 +58,9 @@ def read_books(connection: Connection, tables: Tables, books: Books, needs: Need
             books.holds[row.id] = HoldBook(row.id, row.position, row.item, row.expires_us, remaining)
     held = {id for hold in needs.holds if hold in books.holds for pair in books.holds[hold].remaining for id in pair}
     for names in _parts(books.unknown_accounts(needs.accounts | held)):
-        for row in connection.execute(select(tables.accounts).where(tables.accounts.c.id.in_(names))):
+        for row in connection.execute(
+            select(tables.accounts).where(_is_one_of(connection, tables.accounts.c.id, names))
+        ):
             books.accounts[row.id] = AccountBook(
                 row.id,
                 row.asset,
@@ -56,10 +76,21 @@ def read_books(connection: Connection, tables: Tables, books: Books, needs: Need
             )
 
 
+def _is_one_of(connection: Connection, column: Column[Any], keys: list[Any]) -> ColumnElement[bool]:
+    # One array is looked through by the server; thousands of parameters would cost the driver more than all the rest.
+    return column.in_(keys) if is_sqlite(connection) else column == any_(literal(keys, ARRAY(column.type)))
+
+
 def write_rows(connection: Connection, tables: Tables, rows: Rows) -> None:
     """Write all rows."""
     put, merge = (_insert, _upsert) if is_sqlite(connection) else (_copy, _copy_and_merge)
     put(connection, tables.frames, rows.frames)
+    if is_sqlite(connection):
+        _insert(connection, tables.transactions, list(chain.from_iterable(map(_run_transactions, rows.runs))))
+        _insert(connection, tables.postings, list(chain.from_iterable(map(_run_postings, rows.runs))))
+    else:
+        _copy_blocks(connection, tables.transactions, map(_run_transactions_text, rows.runs))
+        _copy_blocks(connection, tables.postings, map(_run_postings_text, rows.runs))
     put(connection, tables.transactions, rows.transactions)
     put(connection, tables.postings, rows.postings)
     put(connection, tables.tags, rows.tags)
@@ -107,6 +138,21 @@ def _insert(connection: Connection, table: Table, rows: list[Any], ending: str =
     connection.exec_driver_sql(statement, list(_columnwise(table, rows, _SQLITE)))
 
 
+def _run_transactions(run: Run) -> list[tuple[Any, ...]]:
+    nothing = (None,) * 6
+    return [
+        (run.position, item, command.id, "post", "posted", run.time_us, *nothing)
+        for item, command in zip(run.items, run.commands, strict=True)
+    ]
+
+
+def _run_postings(run: Run) -> list[tuple[Any, ...]]:
+    return [
+        (run.position, item, 0, "post", command.source, command.destination, command.amount)
+        for item, command in zip(run.items, run.commands, strict=True)
+    ]
+
+
 def _upsert(connection: Connection, table: Table, rows: list[Any]) -> None:
     keys, sets = _merging(table)
     _insert(connection, table, rows, f" ON CONFLICT ({keys}) DO UPDATE SET {sets}")
@@ -118,13 +164,44 @@ def _upsert(connection: Connection, table: Table, rows: list[Any]) -> None:
 def _copy(connection: Connection, table: Table, rows: list[Any], name: str | None = None) -> None:
     if not rows:
         return
+    _copy_blocks(connection, table, _blocks(table, rows), name)
+
+
+def _blocks(table: Table, rows: list[Any]) -> Iterator[str]:
+    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        lines = map("\t".join, _columnwise(table, rows[start : start + _ROWS_PER_BLOCK], _POSTGRESQL))
+        yield "\n".join(lines) + "\n"
+
+
+def _copy_blocks(connection: Connection, table: Table, blocks: Iterator[str], name: str | None = None) -> None:
+    first = next(blocks, None)
+    if first is None:
+        return
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     columns = ", ".join(column.name for column in table.columns)
     with driver.cursor() as cursor, cursor.copy(f"COPY {name or table.name} ({columns}) FROM STDIN") as copy:
-        for start in range(0, len(rows), _ROWS_PER_BLOCK):
-            lines = map("\t".join, _columnwise(table, rows[start : start + _ROWS_PER_BLOCK], _POSTGRESQL))
-            copy.write("\n".join(lines) + "\n")
+        copy.write(first)
+        for block in blocks:
+            copy.write(block)
+
+
+def _run_transactions_text(run: Run) -> str:
+    before = f"{run.position}\t"
+    after = f"\tpost\tposted\t{run.time_us}" + "\t\\N" * 6 + "\n"
+    ids = map(bytes.hex, map(_id_of, run.commands))
+    return "".join([f"{before}{item}\t{id}{after}" for item, id in zip(run.items, ids, strict=True)])
+
+
+def _run_postings_text(run: Run) -> str:
+    before = f"{run.position}\t"
+    name = _escapes()
+    return "".join(
+        [
+            f"{before}{item}\t0\tpost\t{name[c.source]}\t{name[c.destination]}\t{c.amount}\n"
+            for item, c in zip(run.items, run.commands, strict=True)
+        ]
+    )
 
 
 def _copy_and_merge(connection: Connection, table: Table, rows: list[Any]) -> None:
@@ -167,10 +244,14 @@ def _escape(text: str) -> str:
     return sql_text(text).translate(_COPY_ESCAPES)
 
 
-def _escape_all(texts: Iterable[str]) -> Iterable[str]:
+def _escapes() -> _Escaped:
     if len(_escaped) > _ESCAPED_MAX:
         _escaped.clear()
-    return map(_escaped.__getitem__, texts)
+    return _escaped
+
+
+def _escape_all(texts: Iterable[str]) -> Iterable[str]:
+    return map(_escapes().__getitem__, texts)
 
 
 def _each(convert: Callable[[Any], Any]) -> Convert:
