@@ -15,6 +15,7 @@ from fivenines.cli.archive import register as register_archive
 from fivenines.cli.bench import register as register_bench
 from fivenines.cli.books import register as register_books
 from fivenines.cli.data import register as register_data
+from fivenines.cli.functions import register as register_functions
 from fivenines.cli.history import register as register_history
 from fivenines.cli.output import out
 from fivenines.cli.rules import register as register_rules
@@ -38,6 +39,7 @@ for register in (
     register_rules,
     register_archive,
     register_history,
+    register_functions,
     register_bench,
 ):
     register(app)

@@ -167,7 +167,7 @@ def _paths(limits: Limits) -> dict[str, Any]:
                         60,
                     ),
                     _query_texts("type", "Only events of this type, `transaction.posted`; repeat for more.", _TYPE),
-                    _query_texts("account", "Only events of accounts that begin so, `customers:`; repeat.", _ACCOUNT),
+                    _ACCOUNT_PREFIX,
                 ],
             )
         },
@@ -262,7 +262,14 @@ def _query_texts(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]
 
 
 _TYPE = {"type": "string", "pattern": r"^(fivenines\.)?transaction\.(posted|held|settled|released|refused|\*)$"}
-_ACCOUNT = {"type": "string", "minLength": 1, "maxLength": 128}
+# Not an array, though it may be repeated: what is no array reads as the beginning of an id all the same.
+_ACCOUNT_PREFIX = {
+    "name": "account",
+    "in": "query",
+    "description": "Only events of accounts that begin so; may be given several times.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    "example": "customers:",
+}
 
 
 def _problems(statuses: list[str]) -> dict[str, Any]:
