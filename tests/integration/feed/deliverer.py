@@ -41,7 +41,10 @@ async def main(folder: Path, events: str, tries: int, timeout_s: float) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.handle_exit, signal.SIGTERM, None)
     sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}) + "\n")
     sys.stdout.flush()
-    await server._serve([listener])
+    serving = asyncio.create_task(server._serve([listener]))
+    await asyncio.wait({serving, delivering}, return_when=asyncio.FIRST_COMPLETED)
+    if delivering.done():
+        delivering.result()  # a bug: raises
     delivering.cancel()
     await asyncio.gather(delivering, return_exceptions=True)
     await source.close()

@@ -28,6 +28,7 @@ __all__ = [
     "check_order",
     "move_many",
     "open_accounts",
+    "stepping",
     "until",
 ]
 
@@ -116,6 +117,9 @@ class Receiver:
             if status == 200:
                 self.taken.append(event)
         return status
+
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) >= times
 
     def __enter__(self) -> Self:
         return self

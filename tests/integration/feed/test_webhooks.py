@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,6 @@ def shown(child: Child, id: str) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found
-
-
-def pairs_of(accounts: list[str], count: int, seed: int = 0) -> list[tuple[str, str]]:
-    chance = random.Random(seed)
-    return [(chance.choice(accounts[:-1]), accounts[-1 - i % 2]) for i in range(count)]
 
 
 def mixed(accounts: list[str], count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -96,11 +92,10 @@ def test_a_deliverer_that_is_killed_again_and_again_skips_nothing(api: Api, tmp_
         with stepping(load):
             try:
                 for _ in range(12 * crash_factor):
-                    before = len(receiver.asked)
+                    # From not yet begun to well under way.
+                    enough = len(receiver.asked) + chance.choice([0, 1, 10, 60])
                     with Child.deliverer(tmp_path, api.server.url):
-                        # From not yet begun to well under way.
-                        more = chance.choice([0, 1, 10, 60])
-                        until(lambda before=before, more=more: len(receiver.asked) >= before + more)
+                        until(partial(receiver.was_asked, enough))
             finally:
                 is_over.set()
         with Child.deliverer(tmp_path, api.server.url) as child:

@@ -273,10 +273,10 @@ class Lane:
         retry, now_s = self._settings.retry, time.time()
         if not retry.is_over(item.tries, now_s - item.first_s):
             pause_s = retry.pause_s(item.tries, random.random(), at_least_s=error.retry_after_s)
-            _log.info("feed.not_delivered", lane=self.name, event=str(key), tries=item.tries, reason=str(error))
+            _log.info("feed.not_delivered", lane=self.name, id=str(key), tries=item.tries, reason=str(error))
             life.order.put_off(key, asyncio.get_running_loop().time() + pause_s)
             return
-        _log.warning("feed.given_up", lane=self.name, event=str(key), tries=item.tries, reason=str(error))
+        _log.warning("feed.given_up", lane=self.name, id=str(key), tries=item.tries, reason=str(error))
         letter = DeadLetter(key, item.event, item.tries, str(error), int(now_s))
         life.finish(key)
         (life.results.dead_again if item.is_replay else life.results.dead).append(letter)

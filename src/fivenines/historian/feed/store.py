@@ -176,7 +176,7 @@ class Store:
             row = connection.execute(query).one_or_none()
             if row is None:
                 raise LaneLostError(f"{lane} is gone")
-            if row.owner != owner and now_s - row.beat_s < silent_s_max:
+            if row.owner not in {"", owner} and now_s - row.beat_s < silent_s_max:
                 return None
             taken = {"owner": owner, "term": row.term + 1, "beat_s": int(now_s)}
             connection.execute(update(_lanes).where(_lanes.c.lane == lane).values(taken))
