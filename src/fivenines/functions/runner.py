@@ -30,7 +30,7 @@ __all__ = ["FunctionsError", "RunnerSettings", "lane_of", "open_store", "run_fun
 
 _log = structlog.get_logger("fivenines.functions")
 
-_LOCK_S_MAX = 20.0
+_LOCK_S_MAX = 5.0
 _PAUSE_S = 1.0
 _DATABASE = "functions.sqlite"
 _OWNER = "runner"  # there is one at a time: the folder is locked
