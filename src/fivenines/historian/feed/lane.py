@@ -173,12 +173,14 @@ class Lane:
         while True:
             try:
                 await self._live()
-            except* (SourceError, StoreUnavailableError, LaneLostError) as group:
-                reason = str(_first(group))
-                if reason != self._problem:
-                    _log.warning("feed.waits", lane=self.name, reason=reason)
-                self._problem = reason
+            except* (StoreUnavailableError, LaneLostError) as group:
+                self._tell(str(_first(group)))
             await asyncio.sleep(_PAUSE_S)
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._problem:
+            _log.warning("feed.waits", lane=self.name, reason=reason)
+        self._problem = reason
 
     async def drain(self, within_s: float) -> None:
         """Begin no more deliveries, and return when none is under way, or after a time. Then cancel `run`."""
@@ -215,18 +217,27 @@ class Lane:
             while len(life.order) >= self._settings.waiting_max:
                 life.room.clear()
                 await life.room.wait()
-            events, position = await self._source.after(life.read, _PAGE)
-            self._problem = None
-            for event in events:
-                key = _key(event)
-                if key in life.done:
-                    life.done.remove(key)
-                elif self._wanted(event):
-                    life.outstanding.append(key)
-                    life.add(key, _Item(event))
-            if position == life.read:
-                await self._source.wait(position, _WAIT_S)
-            life.read = position
+            try:
+                await self._read_page(life)
+            except SourceError as error:
+                # What was read goes on being delivered.
+                self._tell(str(error))
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                self._problem = None
+
+    async def _read_page(self, life: "_Life") -> None:
+        events, position = await self._source.after(life.read, _PAGE)
+        for event in events:
+            key = _key(event)
+            if key in life.done:
+                life.done.remove(key)
+            elif self._wanted(event):
+                life.outstanding.append(key)
+                life.add(key, _Item(event))
+        life.read = position
+        if len(events) < _PAGE:
+            await self._source.wait(position, _WAIT_S)
 
     # --- delivering --------------------------------------------------------------------------------------------------
 

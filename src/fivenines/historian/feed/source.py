@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import httpx
@@ -210,10 +211,15 @@ class SharedSource:
         if task is None:
             task = asyncio.create_task(self._source.wait(position, timeout_s), name=f"events after {position}")
             self._waiting[position] = task
-            task.add_done_callback(lambda _task: self._waiting.pop(position, None))
+            task.add_done_callback(partial(self._forget, position))
         await asyncio.wait({task})
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
+
+    def _forget(self, position: int, task: asyncio.Task[None]) -> None:
+        self._waiting.pop(position, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited was told, or does not wait any more
 
     async def end(self) -> int:
         """Return the position up to which there is something by now."""
