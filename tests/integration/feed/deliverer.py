@@ -1,4 +1,4 @@
-"""A process that delivers webhooks, quick to try again: python deliverer.py FOLDER EVENTS_URL TRIES TIMEOUT_S."""
+"""A process that delivers webhooks, quick to try again: python deliverer.py JSON, see `Child.deliverer`."""
 
 import asyncio
 import json
@@ -21,14 +21,17 @@ from fivenines.historian.feed.webhooks import Webhooks, WebhookSettings
 from fivenines.historian.sql.schema import open_engine
 
 
-async def main(folder: Path, events: str, tries: int, timeout_s: float) -> None:
-    lane = LaneSettings(retry=Retry(first_s=0.02, pause_s_max=0.5, tries_max=tries), beat_s=0.2)
-    source = HttpSource(*events.split(","))
+async def main(
+    *, folder: str, events: list[str], database: str, owner: str, tries: int, timeout_s: float, waiting_max: int
+) -> None:
+    retry = Retry(first_s=0.02, pause_s_max=0.5, tries_max=tries)
+    lane = LaneSettings(retry=retry, beat_s=0.2, silent_s_max=2.0, waiting_max=waiting_max)
+    source = HttpSource(*events)
     webhooks = Webhooks(
-        open_engine(f"sqlite:///{folder / 'feed.sqlite'}"),
+        open_engine(database),
         source,
-        Secrets(folder / "secrets"),
-        owner="deliverer",
+        Secrets(Path(folder) / "secrets"),
+        owner=owner,
         settings=WebhookSettings(timeout_s=timeout_s, lane=lane),
     )
     webhooks.store.install()
@@ -52,4 +55,4 @@ async def main(folder: Path, events: str, tries: int, timeout_s: float) -> None:
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(**json.loads(sys.argv[1])))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -26,9 +27,12 @@ __all__ = [
     "accounts_in",
     "all_events",
     "check_order",
+    "mixed",
     "move_many",
     "open_accounts",
+    "shown",
     "stepping",
+    "subscribe",
     "until",
 ]
 
@@ -151,11 +155,29 @@ class Child:
             raise AssertionError(log.read_text())
 
     @classmethod
-    def deliverer(cls, folder: Path, events: str, *, tries: int = 1_000, timeout_s: float = 30) -> "Child":
-        """Start one that delivers the webhooks of a folder."""
+    def deliverer(
+        cls,
+        folder: Path,
+        *events: str,
+        database: str = "",
+        owner: str = "deliverer",
+        tries: int = 1_000,
+        timeout_s: float = 30,
+        waiting_max: int = 10_000,
+    ) -> "Child":
+        """Start one that delivers the webhooks of a database, one in a folder unless told otherwise."""
         (folder / "secrets").mkdir(parents=True, exist_ok=True)
         (folder / "secrets" / "test").write_bytes(SECRET)
-        return cls(folder / "log", str(_DELIVERER), str(folder), events, str(tries), str(timeout_s))
+        options = {
+            "folder": str(folder),
+            "events": events,
+            "database": database or f"sqlite:///{folder / 'feed.sqlite'}",
+            "owner": owner,
+            "tries": tries,
+            "timeout_s": timeout_s,
+            "waiting_max": waiting_max,
+        }
+        return cls(folder / f"{owner}.log", str(_DELIVERER), json.dumps(options))
 
     @property
     def url(self) -> str:
@@ -203,6 +225,26 @@ def move_many(api: Api, pairs: list[tuple[str, str]], amount: int = 1, per_reque
         response = api.post("/v1/transactions", items[start : start + per_request])
         assert response.status_code == 200, response.text
     return ids
+
+
+def subscribe(child: Child, url: str, **fields: Any) -> str:
+    """Subscribe a URL, and return the subscription's id."""
+    response = httpx.post(f"{child.url}/v1/webhooks", json={"url": url, "secret": "test", **fields})
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+def shown(child: Child, id: str) -> dict[str, Any]:
+    response = httpx.get(f"{child.url}/v1/webhooks/{id}")
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def mixed(accounts: list[str], count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Return pairs of two different accounts."""
+    chance = random.Random(seed)
+    return [tuple(chance.sample(accounts, 2)) for _ in range(count)]  # type: ignore[misc]
 
 
 def all_events(url: str, after: int = 0) -> list[Got]:

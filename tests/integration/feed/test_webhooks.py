@@ -19,9 +19,12 @@ from tests.integration.feed.feeding import (
     accounts_in,
     all_events,
     check_order,
+    mixed,
     move_many,
     open_accounts,
+    shown,
     stepping,
+    subscribe,
     until,
 )
 
@@ -31,26 +34,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A ledger that the tests share; each has its own accounts."""
     with run_server(tmp_path_factory.mktemp("ledger") / "data") as api:
         yield api
-
-
-def subscribe(child: Child, url: str, **fields: Any) -> str:
-    """Subscribe a URL, and return the subscription's id."""
-    response = httpx.post(f"{child.url}/v1/webhooks", json={"url": url, "secret": "test", **fields})
-    assert response.status_code == 201, response.text
-    return str(response.json()["id"])
-
-
-def shown(child: Child, id: str) -> dict[str, Any]:
-    response = httpx.get(f"{child.url}/v1/webhooks/{id}")
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
-
-
-def mixed(accounts: list[str], count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Return pairs of two different accounts."""
-    chance = random.Random(seed)
-    return [tuple(chance.sample(accounts, 2)) for _ in range(count)]  # type: ignore[misc]
 
 
 def test_all_events_are_delivered_signed_and_in_order(api: Api, tmp_path: Path) -> None:

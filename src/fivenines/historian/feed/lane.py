@@ -223,11 +223,10 @@ class Lane:
                 # What was read goes on being delivered.
                 self._tell(str(error))
                 await asyncio.sleep(_PAUSE_S)
-            else:
-                self._problem = None
 
     async def _read_page(self, life: "_Life") -> None:
         events, position = await self._source.after(life.read, _PAGE)
+        self._problem = None
         for event in events:
             key = _key(event)
             if key in life.done:
