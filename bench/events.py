@@ -15,11 +15,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import httpx
+import uvloop
 
 from bench.processes import BenchError, free_port, leave_on_sigterm, running, work_folder
 from bench.server import Server, ledger_server
@@ -167,7 +168,11 @@ def _runner(folder: Path, server: Server, module: Path, out: Path) -> Iterator[i
 
 
 def _children(pid: int) -> str:
-    return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    found = ""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += path.read_text()
+    return found
 
 
 def _said(out: Path) -> dict[str, int]:
@@ -220,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.deliver:
         database, events, port = options.deliver
-        asyncio.run(_deliver(database, events, int(port)))
+        uvloop.run(_deliver(database, events, int(port)))  # as the historian does
         return
     leave_on_sigterm()
     with work_folder(BUILD) as folder:

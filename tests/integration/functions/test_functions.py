@@ -1,5 +1,6 @@
 """Functions on events in real processes: at least once, in order, from none to many and back to none."""
 
+import contextlib
 import json
 import os
 import random
@@ -90,7 +91,8 @@ def children_of(pid: int) -> set[int]:
     """Return the processes that a process started and that run."""
     found: set[int] = set()
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found.update(map(int, path.read_text().split()))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found.update(map(int, path.read_text().split()))
     return found
 
 

@@ -4,9 +4,9 @@
     webhook-timestamp  when this try was made, unix seconds: a receiver refuses old ones, so none can be replayed
     webhook-signature  v1,BASE64 of HMAC-SHA256(secret, "ID.TIMESTAMP.BODY"); several, with spaces, while secrets change
 
-A secret has a name. It is read from the file of that name in a folder, or else from the environment, each time anew: so
-it can be changed while webhooks are sent, and is stored nowhere. It may have two lines, the new secret and the old one:
-then both sign, and receivers can move from one to the other. A line is text, or `whsec_` and base64.
+A secret has a name. It is read from the file of that name in a folder, or else from the environment, again and again:
+so it can be changed while webhooks are sent, and is stored nowhere. It may have two lines, the new secret and the old
+one: then both sign, and receivers can move from one to the other. A line is text, or `whsec_` and base64.
 """
 
 import base64

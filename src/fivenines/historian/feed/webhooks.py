@@ -9,6 +9,7 @@ there.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ _log = structlog.get_logger("fivenines.feed")
 
 _ANSWER_BYTES_MAX = 64 * 1024
 _LOOK_S = 1.0
+_SECRET_S = 1.0  # a secret that was changed is signed with after so long
 _AGENT = "fivenines-webhooks/1"
 _encode = msgspec.json.Encoder().encode
 _ASKS_FOR_A_PAUSE = frozenset({429, 503})
@@ -74,21 +76,18 @@ class Webhooks:
         self._settings = settings or WebhookSettings()
         self._lanes: dict[str, tuple[Lane, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
+        self._tls = httpx.create_ssl_context()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-        async with httpx.AsyncClient(
-            timeout=self._settings.timeout_s, limits=limits, trust_env=False, headers={"User-Agent": _AGENT}
-        ) as http:
-            try:
-                await self._run(http)
-            finally:
-                await _cancel([task for _, task in self._lanes.values()])
-                self._lanes.clear()
-                await self._source.close()
+        try:
+            await self._run()
+        finally:
+            await _cancel([task for _, task in self._lanes.values()])
+            self._lanes.clear()
+            await self._source.close()
 
-    async def _run(self, http: httpx.AsyncClient) -> None:
+    async def _run(self) -> None:
         is_installed = False
         while True:
             self._changed.clear()
@@ -100,7 +99,7 @@ class Webhooks:
             except StoreUnavailableError as error:
                 _log.warning("webhooks.wait", reason=str(error))
             else:
-                await self._begin_and_end(wanted, http)
+                await self._begin_and_end(wanted)
             for _, task in self._lanes.values():
                 if task.done():
                     task.result()  # a lane ends only by an error of ours
@@ -110,22 +109,23 @@ class Webhooks:
             except TimeoutError:
                 pass
 
-    async def _begin_and_end(self, wanted: dict[str, Subscription], http: httpx.AsyncClient) -> None:
+    async def _begin_and_end(self, wanted: dict[str, Subscription]) -> None:
         for id in self._lanes.keys() - wanted.keys():
             _, task = self._lanes.pop(id)
             await _cancel([task])
         for id in wanted.keys() - self._lanes.keys():
             subscription = wanted[id]
+            receiver = _Receiver(subscription, self.secrets, self._tls, self._settings.timeout_s)
             lane = Lane(
                 lane_of(id),
                 self._source,
-                _Receiver(subscription, http, self.secrets),
+                receiver,
                 self.store,
                 wanted=EventFilter(subscription.types, subscription.accounts).matches,
                 owner=self._owner,
                 settings=self._settings.lane,
             )
-            self._lanes[id] = lane, asyncio.create_task(lane.run(), name=lane.name)
+            self._lanes[id] = lane, asyncio.create_task(_run_and_close(lane, receiver), name=lane.name)
 
     # --- what is asked of it; all methods raise `StoreUnavailableError` ----------------------------------------------
 
@@ -167,33 +167,56 @@ def lane_of(id: str) -> str:
 
 
 class _Receiver:
-    """The URL of a subscription, as the target of a lane."""
+    """The URL of a subscription, as the target of a lane. To be closed."""
 
-    def __init__(self, subscription: Subscription, http: httpx.AsyncClient, secrets: Secrets) -> None:
+    def __init__(self, subscription: Subscription, secrets: Secrets, tls: ssl.SSLContext, timeout_s: float) -> None:
         self._subscription = subscription
-        self._http = http
         self._secrets = secrets
+        self._known: tuple[float, list[bytes]] = (0.0, [])
+        self._tls = tls
+        self._timeout_s = timeout_s
+        # One client for each connection: to look for one that is free in a pool takes longer than all the rest.
+        self._free: list[httpx.AsyncClient] = []
 
     async def deliver(self, delivery: Delivery) -> None:
         """Post an event. Raises `NotDeliveredError`."""
         body = body_of(delivery.event)
         try:
-            secrets = await asyncio.to_thread(self._secrets.find, self._subscription.secret)
+            secrets = await self._find_secrets()
         except SecretError as error:
             raise NotDeliveredError(str(error)) from error
         headers = signing.headers(secrets, delivery.event.id, int(time.time()), body)
         headers["Content-Type"] = "application/cloudevents+json"
+        http = self._free.pop() if self._free else self._client()
         try:
             # A timeout of httpx is one of each read; this one is of the whole.
-            async with asyncio.timeout(self._http.timeout.read):
-                await self._post(body, headers)
+            async with asyncio.timeout(self._timeout_s):
+                await self._post(http, body, headers)
         except TimeoutError:
-            raise NotDeliveredError(f"no answer within {self._http.timeout.read:g} s") from None
+            raise NotDeliveredError(f"no answer within {self._timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotDeliveredError(str(error) or type(error).__name__) from error
+        finally:
+            self._free.append(http)
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> None:
-        async with self._http.stream("POST", self._subscription.url, content=body, headers=headers) as response:
+    async def close(self) -> None:
+        """Let go of the connections."""
+        for http in self._free:
+            await http.aclose()
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            timeout=self._timeout_s, verify=self._tls, trust_env=False, headers={"User-Agent": _AGENT}
+        )
+
+    async def _find_secrets(self) -> list[bytes]:
+        now_s = asyncio.get_running_loop().time()
+        if now_s > self._known[0]:
+            self._known = now_s + _SECRET_S, await asyncio.to_thread(self._secrets.find, self._subscription.secret)
+        return self._known[1]
+
+    async def _post(self, http: httpx.AsyncClient, body: bytes, headers: dict[str, str]) -> None:
+        async with http.stream("POST", self._subscription.url, content=body, headers=headers) as response:
             if not response.is_success:
                 asked = response.headers.get("retry-after", "") if response.status_code in _ASKS_FOR_A_PAUSE else ""
                 pause_s = float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else 0.0
@@ -208,6 +231,13 @@ class _Receiver:
 def body_of(event: Event) -> bytes:
     """Return what is posted: the event as a CloudEvent in structured mode."""
     return _encode(event)
+
+
+async def _run_and_close(lane: Lane, receiver: _Receiver) -> None:
+    try:
+        await lane.run()
+    finally:
+        await receiver.close()
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
