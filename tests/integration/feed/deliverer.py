@@ -25,7 +25,7 @@ async def main(
     *, folder: str, events: list[str], database: str, owner: str, tries: int, timeout_s: float, waiting_max: int
 ) -> None:
     retry = Retry(first_s=0.02, pause_s_max=0.5, tries_max=tries)
-    lane = LaneSettings(retry=retry, beat_s=0.2, silent_s_max=2.0, waiting_max=waiting_max)
+    lane = LaneSettings(retry=retry, beat_s=0.2, silent_s_max=2.0, waiting_max=waiting_max, beyond_max=2 * waiting_max)
     source = HttpSource(*events)
     webhooks = Webhooks(
         open_engine(database),

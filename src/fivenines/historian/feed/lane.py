@@ -75,6 +75,8 @@ class LaneSettings:
     """How many events are under way at a time; never two of one account."""
     waiting_max: int = 10_000
     """How many may wait behind others; then it reads no more."""
+    beyond_max: int = 200_000
+    """How many may be done beyond one that is not; then it reads no more, either."""
     retry: Retry = field(default_factory=Retry)
     beat_s: float = 2.0
     """How often it says that it lives, and looks for dead letters to replay."""
@@ -213,8 +215,9 @@ class Lane:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     async def _read(self, life: "_Life") -> None:
+        settings = self._settings
         while True:
-            while len(life.order) >= self._settings.waiting_max:
+            while len(life.order) >= settings.waiting_max or len(life.outstanding) >= settings.beyond_max:
                 life.room.clear()
                 await life.room.wait()
             try:
@@ -329,6 +332,7 @@ class Lane:
         )
         life.committed = cursor
         life.wake.set()
+        life.room.set()
 
     async def _leave(self, life: "_Life") -> None:
         """Write down what is known when the lane stops, unless the store is what stopped it."""
@@ -359,7 +363,7 @@ class _Life:
         self.order = Order()
         self.items: dict[Key, _Item] = {}
         self.outstanding: deque[Key] = deque()
-        """What is not done yet, as it was read; those at the front are."""
+        """What was read beyond the cursor, in that order."""
         self.under_way = 0
         self.results = _Results()
         self.writing: asyncio.Task[None] | None = None
