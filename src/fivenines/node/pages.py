@@ -263,7 +263,8 @@ class _Views:
                     return Events([], after)
             self._check_after(after)
             found, position = await self._events_after(after, limit, wanted)
-            if found or wanted.is_all or loop.time() >= end_s or self._node.is_stopping:
+            is_over = loop.time() >= end_s or self._node.is_stopping or self._node.writer.is_half_full
+            if found or wanted.is_all or is_over:
                 return Events(found, position)
             after = position
             if after >= self._node.replica.position:

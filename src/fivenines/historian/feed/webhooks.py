@@ -56,7 +56,7 @@ class Webhooks:
         engine: of the database that keeps them; `install` creates the tables.
         source: where events come from.
         secrets: what they are signed with.
-        owner: a name of this deliverer that stays the same after a restart. Several may share a database: each
+        owner: the name of this deliverer, its own, and the same after a restart. Several may share a database: each
             subscription is delivered by one of them.
     """
 
