@@ -236,6 +236,21 @@ def test_a_stop_lets_functions_finish(functions: Functions) -> None:
     assert functions.done() == [id, later]
 
 
+def test_a_function_ends_with_a_runner_that_is_killed(functions: Functions) -> None:
+    with functions.run("--max-processes", "2") as runner:
+        ids = [functions.move(0, 1, "hold"), functions.move(2, 3, "hold")]
+        until(partial(functions.has_begun, 2))
+        runner.kill()
+    # The next one has the folder only when no function of the one before is left, though both wait for ever.
+    with functions.run("--max-processes", "2") as runner:
+        until(partial(functions.has_begun, 4))
+        functions.go()
+        until(lambda: set(functions.done()) == set(ids))
+        assert runner.stop() == 0
+    check_no_overlap(functions.lines())
+    assert len(functions.done()) == 2
+
+
 def test_one_folder_has_one_runner(functions: Functions) -> None:
     with functions.run():
         command = [sys.executable, "-m", "fivenines", "functions", "run", MODULE, "--data", str(functions.folder / "f")]
