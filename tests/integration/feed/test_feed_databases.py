@@ -49,7 +49,8 @@ def test_of_deliverers_that_share_a_database_one_takes_over_from_the_other(
 
         def load() -> None:
             while not is_over.is_set():
-                sent.extend(move_many(api, mixed(accounts, 3, seed=len(sent)), per_request=3))
+                if len(sent) < len(receiver.taken) + 200:
+                    sent.extend(move_many(api, mixed(accounts, 3, seed=len(sent)), per_request=3))
                 is_over.wait(0.02)
 
         def begin(owner: str) -> Child:

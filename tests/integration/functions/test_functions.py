@@ -146,8 +146,9 @@ def test_a_runner_that_is_killed_again_and_again_skips_nothing(functions: Functi
 
     def load() -> None:
         while not is_over.is_set():
-            source, destination = chance.sample(range(6), 2)
-            sent.append(functions.move(source, destination))
+            if len(sent) < len(functions.done()) + 100:
+                source, destination = chance.sample(range(6), 2)
+                sent.append(functions.move(source, destination))
             is_over.wait(0.02)
 
     killing = random.Random(6)
