@@ -102,6 +102,9 @@ def historian(
             envvar="FIVENINES_SQL",
         ),
     ] = None,
+    secrets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Files with what webhooks are signed with, named by its name.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 9960,
     copies: Annotated[
@@ -166,6 +169,7 @@ def historian(
             stores=tuple(archive),
             peers=tuple(peer or ()),
             sql=sql,
+            secrets=secrets,
             host=host,
             port=port,
             archive=ArchiveSettings(

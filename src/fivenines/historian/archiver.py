@@ -26,6 +26,7 @@ from fivenines.journal.archive import (
     Catalogue,
     MissingFramesError,
     ObjectDamagedError,
+    OtherJournalError,
     SegmentName,
     SnapshotName,
     Store,
@@ -171,8 +172,28 @@ class Archiver:
         if self.follower is None:
             await self._leave_gap(reached)
         else:
-            self.sealed, self._sealed_digest = reached, self.follower.frame_digest
+            self.sealed = reached
+            self._sealed_digest = await asyncio.to_thread(self._digest_of, reached)
+            if self.follower.state.position == reached:
+                self._check_same_journal(self.follower.frame_digest)
         return [None if store.name in lacking else archive.listed(store) for store in self.stores]
+
+    def _digest_of(self, reached: Position) -> bytes:
+        """Return the digest of the last frame that is archived; empty where no copy of it is good. Blocks."""
+        try:
+            return self._archive.digest_at(self._epoch, reached)
+        except MissingFramesError as error:
+            _log.error("archive.unreadable", reason=str(error))
+            return b""
+
+    def _check_same_journal(self, digest: bytes) -> None:
+        """Hold the journal's frame where the archive ends against the archive's, before anything is put after it."""
+        if self._sealed_digest and digest != self._sealed_digest:
+            raise OtherJournalError(
+                f"the journal's frame {self.sealed} is not the one in the archive, so what comes after it does not "
+                "follow: this archive is of another journal"
+            )
+        self._sealed_digest = digest
 
     async def _leave_gap(self, reached: Position) -> None:
         """Go on from the oldest state that the journal carries on: what lies between is lost to history."""
@@ -230,8 +251,8 @@ class Archiver:
                 self._pending_since_s = time.monotonic()
             self._pending.append(frame)
             self._pending_bytes += len(frame.payload)
-        else:
-            self._sealed_digest = frame.digest
+        elif frame.position == self.sealed:
+            self._check_same_journal(frame.digest)
         if (
             self._commands_since_snapshot >= self._settings.snapshot_commands
             or self._bytes_since_snapshot >= self._settings.snapshot_journal_bytes

@@ -23,11 +23,15 @@ from starlette.routing import BaseRoute, Mount
 
 import fivenines
 from fivenines.historian.archiver import Archiver, Stopped
+from fivenines.historian.feed.pages import feed_pages
+from fivenines.historian.feed.signing import Secrets
+from fivenines.historian.feed.source import PolledSource
+from fivenines.historian.feed.webhooks import Webhooks
 from fivenines.historian.follower import Step
 from fivenines.historian.pages import HistorianDoor, HistorianStatus, StoreStatus
 from fivenines.historian.projecting import SqlKeeper
 from fivenines.historian.settings import ArchiveSettings
-from fivenines.historian.sql import Queries, open_engine
+from fivenines.historian.sql import HistoryUnavailableError, Queries, open_engine
 from fivenines.historian.sql import pages as history_pages
 from fivenines.historian.tidying import Tidier
 from fivenines.journal import JournalError, SharedJournal
@@ -65,6 +69,8 @@ class HistorianSettings:
     """The URLs of other regions' stores, to repair from."""
     sql: str | None = None
     """The URL of the database for history in SQL: None for a file of SQLite in `directory`, "off" for none."""
+    secrets: Path | None = None
+    """The folder of the secrets that webhooks are signed with; None for the environment only."""
     host: str = "127.0.0.1"
     port: int = 9960
     """0 takes a free one."""
@@ -281,8 +287,13 @@ async def _keep(
     try:
         keeper = _Keeper(settings, open_journal)
         routes: list[BaseRoute] = []
+        tasks: list[asyncio.Task[None]] = []
         if keeper.engine is not None:
-            routes.append(Mount("/", history_pages(Queries(keeper.engine))))
+            queries = Queries(keeper.engine)
+            source = PolledSource(queries.events_after, queries.position, unavailable=(HistoryUnavailableError,))
+            webhooks = Webhooks(keeper.engine, source, Secrets(settings.secrets), owner=settings.identity.name)
+            routes += [*feed_pages(source, webhooks).routes, Mount("/", history_pages(queries))]
+            tasks.append(asyncio.create_task(_deliver(webhooks), name="webhooks"))
         server = HttpServer(
             HistorianDoor(keeper.status, routes),
             listener,
@@ -295,8 +306,10 @@ async def _keep(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         server.listen()
-        serving = asyncio.create_task(server.serve(), name="http")
-        keeping = asyncio.create_task(keeper.run(), name="history")
+        tasks += [
+            serving := asyncio.create_task(server.serve(), name="http"),
+            keeping := asyncio.create_task(keeper.run(), name="history"),
+        ]
         on_ready(server.url)
         try:
             await asyncio.wait({serving, keeping}, return_when=asyncio.FIRST_COMPLETED)
@@ -305,10 +318,20 @@ async def _keep(
             if keeper.archiver is not None:
                 await keeper.archiver.seal()
         finally:
-            for task in (serving, keeping):
+            for task in tasks:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(serving, keeping, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         listener.close()
     _log.info("historian.stopped", position=keeper.status().position)
+
+
+async def _deliver(webhooks: Webhooks) -> None:
+    """Deliver webhooks until cancelled. A bug there is told, and history is kept all the same."""
+    while True:
+        try:
+            await webhooks.run()
+        except Exception:
+            _log.exception("webhooks.broke")
+        await asyncio.sleep(_PAUSE_S)

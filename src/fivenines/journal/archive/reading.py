@@ -196,6 +196,19 @@ class Archive:
                 break
         return reached
 
+    def digest_at(self, epoch: int, position: Position) -> bytes:
+        """Return the digest of a frame in the history of an epoch, by the first good copy of it.
+
+        Raises `MissingFramesError` where there is none.
+        """
+        if position == 0:
+            return DIGEST_NONE
+        if (known := self.epochs.get(epoch)) is not None and known.position == position:
+            return bytes.fromhex(known.digest)
+        for frame in self.read(epoch, position, position):
+            return frame.digest
+        raise MissingFramesError(position, position, [])
+
     def snapshots(self, epoch: int) -> list[tuple[Store, SnapshotName]]:
         """Return all snapshots in the history of an epoch, the newest first, with each store that has it."""
         parts = {part.epoch: part.last for part in self.parts(epoch)}
