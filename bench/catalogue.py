@@ -1,6 +1,7 @@
 """Everything that can be measured, and what is compared with what."""
 
 from bench.harness import Benchmark, Figure, Ratio
+from bench.history import HISTORY
 from bench.in_process import EMBEDDED
 from bench.journal import JOURNAL
 from bench.over_http import OVER_HTTP
@@ -10,7 +11,7 @@ from bench.regions import REGIONS
 
 __all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
 
-BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *JOURNAL, *REGIONS, *PEERS)
+BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *JOURNAL, *REGIONS, *HISTORY, *PEERS)
 
 
 def times_the_peer(name: str, ours: str, peer: str, meaning: str) -> Ratio:
