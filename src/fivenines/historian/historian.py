@@ -332,6 +332,6 @@ async def _deliver(webhooks: Webhooks) -> None:
     while True:
         try:
             await webhooks.run()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, history is kept
             _log.exception("webhooks.broke")
         await asyncio.sleep(_PAUSE_S)

@@ -76,7 +76,8 @@ def test_names_say_what_they_were_made_of(epoch: int, first: int, more: int) -> 
     segment, snapshot = SegmentName(epoch, first, last), SnapshotName(epoch, first, more)
     assert SegmentName.parse(str(segment)) == segment
     assert SnapshotName.parse(str(snapshot)) == snapshot
-    assert SegmentName.parse(str(snapshot)) is SnapshotName.parse(str(segment)) is None
+    assert SegmentName.parse(str(snapshot)) is None
+    assert SnapshotName.parse(str(segment)) is None
 
 
 @pytest.mark.parametrize(
