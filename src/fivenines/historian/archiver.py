@@ -5,7 +5,6 @@ may trim. What it seals goes into the spool first, on its own disk, and from the
 """
 
 import asyncio
-import contextlib
 import gc
 import time
 from collections.abc import Awaitable, Callable
@@ -42,6 +41,7 @@ __all__ = ["Archiver", "Stopped"]
 _log = structlog.get_logger("fivenines.historian")
 
 _LOOK_S = 0.25
+_SEALED_NAME = "sealed"
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
@@ -161,10 +161,7 @@ class Archiver:
             failed = await asyncio.to_thread(write_epoch, unwritten, epoch.name, msgspec.json.encode(epoch))
             for error in failed:
                 _log.warning("archive.unreachable", store=error.store, reason=error.reason)
-        reached = beginning.sealed_position(archive, self.stores, spool, self._epoch)
-        if reached == 0 and lacking:
-            # A store that cannot be looked at may have everything. What is sealed twice does no harm.
-            _log.warning("archive.not_looked_at", stores=sorted(lacking))
+        reached = beginning.sealed_position(archive, self.stores, spool, self._epoch, self._remembered())
         await asyncio.to_thread(_tell_left, self.directory)
         self.follower = await asyncio.to_thread(
             beginning.follower_with_frames, archive, self._epoch, self.directory, reached, self._journal.first
@@ -195,6 +192,19 @@ class Archiver:
             )
         self._sealed_digest = digest
 
+    def _remembered(self) -> Position | None:
+        """Return up to where an earlier process had sealed, None if that is not known."""
+        try:
+            return int((self.directory / _SEALED_NAME).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _remember(self, position: Position) -> None:
+        """Remember for the next start up to where all is sealed. Blocks. Late is harmless, so it is not synced."""
+        draft = self.directory / f"{_SEALED_NAME}.draft"
+        draft.write_text(str(position))
+        draft.replace(self.directory / _SEALED_NAME)
+
     async def _leave_gap(self, reached: Position) -> None:
         """Go on from the oldest state that the journal carries on: what lies between is lost to history."""
         await self._bring()
@@ -217,26 +227,21 @@ class Archiver:
     async def _follow(self) -> None:
         assert self.follower is not None
         history = History(self._archive, self._journal, self._epoch)
-        sealing = asyncio.create_task(self._seal_at_intervals(), name="sealing")
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            sealing = tasks.create_task(self._seal_at_intervals(), name="sealing")
             while True:
                 try:
                     async for step in history.steps(self.follower):
                         self._take(step)
                         if self._pending_bytes >= self._settings.segment_bytes:
                             await self.seal()
-                        if sealing.done():
-                            await sealing  # raises
                     break
                 except MissingFramesError as error:
                     _log.error("archive.unreadable", reason=str(error))
                     await self.seal()
                     await self._leave_gap(self.follower.state.position)
             await self.seal()
-        finally:
             sealing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sealing
         raise Stopped("the journal was closed")
 
     def _take(self, step: Step) -> None:
@@ -278,6 +283,7 @@ class Archiver:
             data = await asyncio.to_thread(pack_segment, frames, self._sealed_digest, outcomes)
             await self.spool.put(name, data)
             self.sealed, self._sealed_digest = frames[-1].position, frames[-1].digest
+            await asyncio.to_thread(self._remember, self.sealed)
             self.statistics.segments += 1
 
     # ---- snapshots -----------------------------------------------------------------------------------------------

@@ -23,15 +23,30 @@ __all__ = ["fetch_snapshot", "follower_with_frames", "followers_before", "sealed
 _log = structlog.get_logger("fivenines.historian")
 
 
-def sealed_position(archive: Archive, stores: list[Store], spool: Store, epoch: int) -> Position:
-    """Return the last position that each of our stores has, or will have once the spool is carried over."""
+def sealed_position(
+    archive: Archive, stores: list[Store], spool: Store, epoch: int, remembered: Position | None
+) -> Position:
+    """Return the last position that each of our stores has, or will have once the spool is carried over.
+
+    Of a store that cannot be looked at, what we remember from before is believed.
+
+    Raises:
+        StoreError: a store cannot be looked at, and we remember nothing: with a new disk, its end must be seen.
+    """
     begins = archive.epochs[epoch].position if epoch in archive.epochs else 0
     waiting = [name.last for name in archive.listed(spool).segments_of(epoch)]
     if waiting:  # the spool has all that came after what is in every store
         return max(waiting)
-    return min(
-        max((name.last for name in archive.listed(store).segments_of(epoch)), default=begins) for store in stores
-    )
+    unreachable = {error.store: error for error in archive.unreachable}
+    found: list[Position] = []
+    for store in stores:
+        if store.name not in unreachable:
+            found.append(max((name.last for name in archive.listed(store).segments_of(epoch)), default=begins))
+        elif remembered is not None:
+            found.append(remembered)
+        else:
+            raise unreachable[store.name]
+    return min(found)
 
 
 def followers_before(archive: Archive, epoch: int, directory: Path, position: Position) -> Iterator[Follower]:

@@ -316,7 +316,9 @@ async def _keep(
             if keeping.done():
                 await keeping  # raises
             if keeper.archiver is not None:
-                await keeper.archiver.seal()
+                with contextlib.suppress(TimeoutError, ArchiveError):  # the journal has what is not sealed
+                    async with asyncio.timeout(settings.stop_s_max):
+                        await keeper.archiver.seal()
         finally:
             for task in tasks:
                 task.cancel()

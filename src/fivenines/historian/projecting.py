@@ -30,6 +30,10 @@ _COMMANDS_WAITING_MAX = 100_000
 """What waits: it bounds the memory of a database that is slow."""
 _LOOK_S = 2.0
 _PAUSE_S_MAX = 15.0
+_OTHER_LIFE = (
+    "the history in SQL has a frame at position {} that the journal has not: it is of another life of the ledger. "
+    "Begin a new one, in another database"
+)
 
 
 class SqlKeeper:
@@ -117,6 +121,8 @@ class SqlKeeper:
         """Carry one version on, until the journal is closed. Raises what is in the way."""
         projector = await asyncio.to_thread(Projector, self.engine, version)
         stored = projector.position
+        if stored > self._journal.last:
+            raise OtherJournalError(_OTHER_LIFE.format(stored))
         archive = Archive(self._stores)
         await asyncio.to_thread(archive.look)
         follower = await asyncio.to_thread(
@@ -134,10 +140,7 @@ class SqlKeeper:
                     if step.frame.position > stored:
                         await pending.put(step)
                     elif step.frame.position == stored and step.frame.digest != projector.frame_digest:
-                        raise OtherJournalError(
-                            f"the SQL history has another frame at position {stored}: it is of another life of the "
-                            "ledger. Begin a new one, in another database"
-                        )
+                        raise OtherJournalError(_OTHER_LIFE.format(stored))
             finally:
                 writing.cancel()
 

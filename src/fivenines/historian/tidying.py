@@ -128,11 +128,13 @@ def scrub_one(store: Store, name: Name, others: Archive) -> Verdict:
     return "repaired"
 
 
-def repair_missing(store: Store, epoch: int, others: Archive) -> tuple[int, list[tuple[Position, Position]]]:
+def repair_missing(
+    store: Store, epoch: int, others: Archive, *, all_before: bool = True
+) -> tuple[int, list[tuple[Position, Position]]]:
     """Bring what a store lacks of an epoch from others; return how many segments came, and what nobody has. Blocks.
 
-    Frames are missing between segments, and before the first one as far back as any other store has them. What others
-    have beyond the end is not missing: it is on its way.
+    Frames are missing between segments, and with `all_before` before the first one as far back as any other store has
+    them. What others have beyond the end is not missing: it is on its way.
     """
     found = catalogue_of(store)
     own = found.segments_of(epoch)
@@ -141,7 +143,7 @@ def repair_missing(store: Store, epoch: int, others: Archive) -> tuple[int, list
     elsewhere = [name for each in others.stores for name in others.listed(each).segments_of(epoch)]
     first = min(name.first for name in own)
     wanted = gaps(own)
-    if (earliest := min((name.first for name in elsewhere), default=first)) < first:
+    if all_before and (earliest := min((name.first for name in elsewhere), default=first)) < first:
         wanted.insert(0, (earliest, first - 1))
     brought, lacking = 0, []
     for begin, end in wanted:
@@ -253,12 +255,11 @@ class Tidier:
         checked, bad = self._checked[store.name], self._bad[store.name]
         bad.intersection_update(names)
         for epoch in sorted({name.epoch for name in names}):
-            if self._settings.retention.keep_s is None:
-                brought, lacking = repair_missing(store, epoch, others)
-                self.repaired += brought
-                for gap in lacking:
-                    _log.error("archive.gap", store=store.name, epoch=epoch, first=gap[0], last=gap[1])
-                bad.update(lacking)
+            brought, lacking = repair_missing(store, epoch, others, all_before=self._settings.retention.keep_s is None)
+            self.repaired += brought
+            for gap in lacking:
+                _log.error("archive.gap", store=store.name, epoch=epoch, first=gap[0], last=gap[1])
+            bad.update(lacking)
         unchecked = [name for name in names if name not in checked]
         if not unchecked:
             checked.clear()

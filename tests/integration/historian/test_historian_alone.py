@@ -5,6 +5,7 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,20 @@ def test_a_store_that_is_away_makes_the_spool_grow_and_nothing_else(tmp_path: Pa
                 await status_when(url, lambda status: status["sealed"] >= position)
                 server.start()
                 await status_when(url, archived(position))
+                # And when nothing waits at all, it remembers where it was.
+                historian.kill()
+                await historian.wait()
+                server.kill()
+                url = (await historian.start()).url
+                assert (await status_when(url, lambda status: status["sealed"] > 0))["sealed"] >= position
+                position = await place.post(10)
+                await status_when(url, lambda status: status["sealed"] >= position)
+                server.start()
+                await status_when(url, archived(position))
                 await historian.stop()
                 await place.node.stop()
+                names = sorted(catalogue_of(open_store(server.url())).segments)
+                assert all(after.first == before.last + 1 for before, after in pairwise(names))
                 both = [open_store(server.url()), open_store(str(tmp_path / "archive"))]
                 digests = {restore([store], Target(), tmp_path).state_digest for store in both}
                 assert digests == {node_digest(place)}
