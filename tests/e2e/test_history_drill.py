@@ -26,6 +26,7 @@ def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_
     assert len(done.kills) >= 3
     assert set(done.sql.values()) == {len(done.answers)}
     assert len(done.sql) == 3
+    assert len(done.heard) == len(done.answers)
     assert len(done.archives) == 3
     assert all(each["equal"] and each["segments"] and each["snapshots"] for each in facts["archives"].values())
     assert 0 < facts["tail_mib_max"] <= 2 * drill.tail_mib

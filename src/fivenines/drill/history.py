@@ -6,8 +6,9 @@ the database is killed, and comes back a moment later. Nobody waits for it.
 
 At the end all is stopped. Then each archive alone must give back the ledger: the same state to the digest as the nodes
 have, with every acknowledged transaction decided as it was told. History in SQL must hold the same accounts, and each
-transaction once. The journal must have stayed within its bound, and the memory of members too. How long
-requests took in calm and in disturbed stretches is told side by side.
+transaction once; whoever has followed the events all the while, across all kills, must have heard of each once. The
+journal must have stayed within its bound, and the memory of members too. How long requests took in calm and in
+disturbed stretches is told side by side.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,7 @@ from fivenines.client import AsyncLedger, LedgerError
 from fivenines.drill.history_place import HistoryPlace
 from fivenines.drill.postgres import has_postgres
 from fivenines.drill.regions import REGION_NAMES
+from fivenines.historian.feed.source import HttpSource, SourceUnavailableError
 from fivenines.historian.restoring import Restored, Target, restore
 from fivenines.historian.sql import open_engine, projections
 from fivenines.historian.sql.schema import tables_of
@@ -93,6 +96,9 @@ class Outcomes:
     """Acknowledged transactions that a restored ledger has not, or has decided otherwise."""
     sql: dict[str, int] = field(default_factory=dict)
     """How many transactions each history in SQL holds."""
+    heard: list[tuple[int, bytes]] = field(default_factory=list)
+    """The position and the transaction of each event, as a follower of one historian heard them."""
+    heard_position: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -129,6 +135,7 @@ class Outcomes:
                 for name, each in self.archives.items()
             },
             "sql": self.sql,
+            "events_heard": len(self.heard),
             "problems": self.problems,
         }
 
@@ -159,12 +166,14 @@ async def run_drill(drill: HistoryDrill, *, told: Any = lambda _text: None) -> O
         disturbed = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(_watch(place, done))
+            following = tasks.create_task(_follow(place, done))
             disturbing = tasks.create_task(_disturb(place, drill, done, disturbed, told))
             await _post_all(place.urls, drill, done, disturbed)
             await disturbing
             watching.cancel()
-        told("everything is posted; waiting until everything is archived")
-        await _settle(place, done)
+            told("everything is posted; waiting until everything is archived")
+            await _settle(place, done)
+            following.cancel()
         await asyncio.gather(*(each.stop() for each in place.historians))
         await asyncio.gather(*(each.stop() for each in place.nodes))
         found_digests = {_node_digest(node.data) for node in place.nodes}
@@ -290,6 +299,24 @@ async def _watch(place: HistoryPlace, done: Outcomes) -> None:
             done.tail_mib += [float(line.rpartition(" ")[2]) / _MIB for line in found]
 
 
+async def _follow(place: HistoryPlace, done: Outcomes) -> None:
+    """Follow the events of the first historian, from the beginning on, whatever happens to it."""
+    source = HttpSource(place.historian_urls[0])
+    position = 0
+    try:
+        while True:
+            try:
+                await source.wait(position, 1.0)
+                events, position = await source.after(position, 1_000)
+            except SourceUnavailableError:
+                await asyncio.sleep(0.2)
+                continue
+            done.heard += [(event.data.position, bytes.fromhex(event.subject.replace("-", ""))) for event in events]
+            done.heard_position = position
+    finally:
+        await source.close()
+
+
 async def _settle(place: HistoryPlace, done: Outcomes) -> None:
     """Wait until each archive has everything."""
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -304,7 +331,8 @@ async def _settle(place: HistoryPlace, done: Outcomes) -> None:
                     status = {"problem": str(error), "stores": []}
                 is_archived = bool(status["stores"]) and status["stores"][0]["archived"] >= last
                 is_projected = min(status.get("sql_positions", {}).values(), default=0) >= last
-                if is_archived and is_projected and status["spool_bytes"] == 0:
+                is_heard = number > 0 or done.heard_position >= last
+                if is_archived and is_projected and is_heard and status["spool_bytes"] == 0:
                     break
                 if time.monotonic() > until:
                     done.problems.append(f"the archive of {REGION_NAMES[number]} did not catch up: {status}")
@@ -382,6 +410,14 @@ def _judge(drill: HistoryDrill, done: Outcomes) -> None:
     before, after = done.members_mib[quarter : 2 * quarter], done.members_mib[3 * quarter :]
     if quarter and max(after) > 1.25 * max(before) + _MEMORY_SLACK_MIB:
         problems.append(f"members grew from {max(before):.0f} to {max(after):.0f} MiB")
+    heard = {id for _, id in done.heard}
+    if heard != done.answers.keys() or len(heard) != len(done.heard):
+        problems.append(
+            f"the follower heard {len(done.heard)} events of {len(heard)} transactions, {len(done.answers)} were "
+            "acknowledged"
+        )
+    if any(before[0] > after[0] for before, after in pairwise(done.heard)):
+        problems.append("the follower heard events out of order")
     if (tail := max(done.tail_mib, default=0.0)) > 2 * drill.tail_mib:
         problems.append(f"the journal kept {tail:.0f} MiB, and was to keep {drill.tail_mib}")
 
@@ -399,6 +435,7 @@ def show(done: Outcomes, console: Console) -> None:
         mark = "yes" if each["equal"] else "NO"
         table.add_row(name, f"{each['position']:,}", mark, str(each["segments"]), str(each["snapshots"]))
     console.print(table)
+    console.print(f"{len(done.heard):,} events heard by a follower of one historian")
     for name, count in done.sql.items():
         console.print(f"{name}: {count:,} transactions in SQL", markup=False)
     console.print(

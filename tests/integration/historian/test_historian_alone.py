@@ -39,12 +39,13 @@ class Place:
         self.url = ""
         self.historians: list[LedgerProcess] = []
 
-    def historian(self, name: str, *archives: str, copies: int = 1) -> LedgerProcess:
+    def historian(self, name: str, *archives: str, copies: int = 1, sql: str = "") -> LedgerProcess:
+        database = ("--sql", sql) if sql else ()
         stores = [option for url in archives for option in ("--archive", url)]
         made = LedgerProcess(
             self.folder / name,
             log=self.folder / f"{name}.log",
-            options=(*self.journal, "--name", name, "--seal-s", "0.2", "--copies", str(copies), *stores),
+            options=(*self.journal, "--name", name, "--seal-s", "0.2", "--copies", str(copies), *stores, *database),
             name=name,
             command="historian",
         )
