@@ -3,6 +3,7 @@
 import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings
+from fivenines.cli.history import check_database
 from fivenines.cli.output import (
     JSON,
     CommandFailedError,
@@ -159,6 +161,8 @@ def historian(
         from fivenines.ledger import CodecError, RulesUnsupportedError
         from fivenines.node import Identity
 
+        if sql not in {None, "off"}:
+            check_database(sql)
         try:
             identity = Identity(name=name, region=region)
         except ValueError as error:
@@ -245,11 +249,15 @@ def restore(
         folders = [Path(each) for each in data]
         for folder in folders:
             check_is_empty(folder)
-            folder.mkdir(parents=True, exist_ok=True)
         stores = _stores(archive)
-        with bar("frames", quiet=json) as advance:
+        with (
+            TemporaryDirectory(prefix=".restoring-", dir=_nearest(folders[0])) as scratch,
+            bar("frames", quiet=json) as advance,
+        ):
             restored = restore_state(
-                stores, target, folders[0], epoch=epoch, on_progress=lambda done, total: advance("frames", done, total)
+                *(stores, target, Path(scratch)),
+                epoch=epoch,
+                on_progress=lambda done, total: advance("frames", done, total),
             )
         begun = None
         if etcd is None:
@@ -429,7 +437,7 @@ class _telling_archive_errors:  # noqa: N801 - it reads like `telling_errors`
 def _stores(urls: list[str]) -> "list[Store]":
     from fivenines.journal.archive import open_store
 
-    return [open_store(url) for url in urls]
+    return [open_store(url, make=False) for url in urls]
 
 
 def _target(position: int | None, time: str | None, *, latest: bool) -> "Target":
@@ -447,6 +455,11 @@ def _target(position: int | None, time: str | None, *, latest: bool) -> "Target"
         raise typer.BadParameter(f"{time!r} has no time zone: end it with Z for UTC", param_hint="--to-time")
     since = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return Target(time_us=since // datetime.timedelta(microseconds=1))
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the one above it that is there: what is written there is on the same disk."""
+    return folder if folder.is_dir() else _nearest(folder.absolute().parent)
 
 
 def _facts(restored: "Restored") -> dict[str, Any]:

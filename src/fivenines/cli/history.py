@@ -11,7 +11,7 @@ from fivenines.cli.output import JSON, CommandFailedError, configure_logs, out, 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["register"]
+__all__ = ["check_database", "register"]
 
 _EXAMPLES = """
 [bold]Examples[/]
@@ -116,6 +116,21 @@ def _tell(facts: dict[str, Any], *, json: bool) -> None:
         out.print(Text(f"{name:<12} {value}"), soft_wrap=True)
 
 
+def check_database(url: str | None) -> None:
+    """Refuse what `--sql` must not be. Raises `CommandFailedError`."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        is_known = make_url(url or "").get_backend_name() in {"sqlite", "postgresql"}
+    except ArgumentError:
+        is_known = False
+    if not is_known:
+        raise CommandFailedError(
+            f"--sql: {url!r} names no database", hint="it looks like sqlite:///FILE or postgresql://USER@HOST/NAME"
+        )
+
+
 class _telling:  # noqa: N801 - it reads like `telling_errors`
     """Give what opens a database, and turn what goes wrong with it into `CommandFailedError`."""
 
@@ -128,14 +143,8 @@ class _telling:  # noqa: N801 - it reads like `telling_errors`
             ) from error
 
         def opened(url: str) -> "Engine":
-            from sqlalchemy.exc import ArgumentError
-
-            try:
-                return open_engine(url)
-            except ArgumentError as error:
-                raise CommandFailedError(
-                    f"--sql: {url!r} names no database", hint="sqlite:///FILE or postgresql://USER@HOST/NAME"
-                ) from error
+            check_database(url)
+            return open_engine(url)
 
         return opened
 

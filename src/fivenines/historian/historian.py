@@ -97,6 +97,7 @@ class _Keeper:
         self._instance = uuid4().hex
         self._auditor: Auditor | None = None
         self._epoch = 0
+        self._told = ""
 
     async def run(self) -> None:
         """Keep history until cancelled. Raises what only a newer release gets over."""
@@ -117,7 +118,9 @@ class _Keeper:
 
     def _tell(self, error: Exception) -> None:
         self.problem = str(error)
-        _log.warning("historian.waits", reason=self.problem)
+        if self.problem != self._told:
+            self._told = self.problem
+            _log.warning("historian.waits", reason=self.problem)
 
     async def _live(self) -> None:
         """Live one archiver's life."""
@@ -175,6 +178,7 @@ class _Keeper:
                         statement = self._statement(archiver)
                         await journal.post_notice(self.settings.identity.name, msgspec.json.encode(statement))
                     posted, posted_s = news, loop.time()
+                    self._told = ""
                 except (JournalError, TimeoutError) as error:
                     _log.info("historian.not_posted", reason=str(error) or f"no answer within {_POST_S_MAX} s")
             await asyncio.sleep(_POST_S)

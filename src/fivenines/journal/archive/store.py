@@ -101,14 +101,24 @@ class Store:
             raise StoreError(self.name, f"cannot list {prefix or 'it'}", _reason(error)) from error
 
 
-def open_store(url: str) -> Store:
-    """Return the store that a URL names; nothing is looked at yet. Raises `StoreUrlError`."""
+def open_store(url: str, *, make: bool = True) -> Store:
+    """Return the store that a URL names; nothing is looked at yet.
+
+    Args:
+        url: as above.
+        make: whether a folder that is not there is made.
+
+    Raises:
+        StoreUrlError: this names no store.
+    """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     if parts.scheme in {"", "file"}:
         folder = Path(parts.path if parts.scheme else url)
         if parts.netloc or options or not str(folder):
             raise StoreUrlError(f"{url!r} names no folder: it looks like file:///srv/archive")
+        if not make and not folder.is_dir():
+            raise StoreUrlError(f"there is no folder {folder}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folder = folder.resolve(strict=True)
@@ -130,8 +140,8 @@ def open_store(url: str) -> Store:
     if options.get("endpoint", "").startswith("http:"):
         client["allow_http"] = True
     try:
-        make: Any = from_url  # its overloads differ by the kind of store, which only the URL tells
-        objects = make(
+        connect: Any = from_url  # its overloads differ by the kind of store, which only the URL tells
+        objects = connect(
             urlunsplit(parts._replace(query="")),
             config=config or None,
             client_options=client,
