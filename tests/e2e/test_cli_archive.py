@@ -10,8 +10,9 @@ from fivenines.journal.archive import open_store
 from tests.integration.archive.lives import archive_life, make_life
 
 
-def fivenines(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fivenines", *arguments], capture_output=True, text=True, check=False)
+def fivenines(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fivenines", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
 HISTORIAN = ("historian", "--journal", "etcd://127.0.0.1:1", "--name", "h")
@@ -54,11 +55,12 @@ def test_what_cannot_be_is_told_in_a_line_and_nothing_is_left(
     archive_life(open_store(str(tmp_path / "full")), life)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "journal-00000000000000000001.log").touch()
-    done = fivenines(*(each.format(tmp=tmp_path) for each in arguments))
+    done = fivenines(*(each.format(tmp=tmp_path) for each in arguments), cwd=tmp_path)
     assert done.returncode in {1, 2}
     assert says in " ".join(done.stderr.replace("│", " ").split()), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "d").exists()
+    assert not (tmp_path / "history").exists()
     assert not list(tmp_path.glob(".restoring*"))
 
 

@@ -158,8 +158,12 @@ def historian(
         from fivenines.historian.historian import HistorianSettings, keep_history
         from fivenines.historian.settings import ArchiveSettings, Retention
         from fivenines.journal import JournalLockedError
+        from fivenines.journal.archive import open_store
         from fivenines.ledger import CodecError, RulesUnsupportedError
         from fivenines.node import Identity
+
+        for url in (*archive, *(peer or ())):
+            open_store(url)  # raises before anything is made
 
         if sql not in {None, "off"}:
             check_database(sql)
