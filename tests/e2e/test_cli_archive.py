@@ -41,6 +41,23 @@ HISTORIAN = ("historian", "--journal", "etcd://127.0.0.1:1", "--name", "h")
         ),
         (("restore", "--to-position", "99", "--archive", "{tmp}/full", "--data", "{tmp}/d"), "position 99 cannot be"),
         (("restore", "--latest", "--archive", "{tmp}/full", "--data", "{tmp}/used"), "holds a ledger's data already"),
+        (
+            ("restore", "--latest", "--archive", "{tmp}/full", "--data", "{tmp}/d", "--fence", "etcd://127.0.0.1:1"),
+            "--fence: it goes with --journal",
+        ),
+        (
+            ("restore", "--latest", "--archive", "{tmp}/full", "--data", "{tmp}/d", "--journal", "etcd://127.0.0.1:1"),
+            "no member answers",
+        ),
+        (
+            ("restore", "--latest", "--archive", "{tmp}/full", "--data", "{tmp}/d", "--epoch", "7"),
+            "there is no epoch 7",
+        ),
+        (
+            ("restore", "--latest", "--archive", "{tmp}/full", "--data", "{tmp}/d", "--data", "{tmp}/d"),
+            "a folder twice",
+        ),
+        (("restore", "--latest", "--archive", "{tmp}/full", "--data", "/proc/x"), "/proc"),
         (("verify-backup", "--archive", "{tmp}/empty", "--scratch", "{tmp}"), "there is no archive in"),
         (("archive", "list", "--archive", "{tmp}/none"), "there is no folder"),
         (("history", "switch", "2", "--sql", "sqlite:///{tmp}/h.db"), "no such table"),
@@ -60,6 +77,7 @@ def test_what_cannot_be_is_told_in_a_line_and_nothing_is_left(
     assert says in " ".join(done.stderr.replace("│", " ").split()), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "d").exists()
+    assert not list((tmp_path / "full").rglob("*epoch.json"))
     assert not (tmp_path / "history").exists()
     assert not list(tmp_path.glob(".restoring*"))
 

@@ -38,6 +38,10 @@ _ARCHIVE = typer.Option(
     help="A store: file:///srv/archive, s3://bucket/prefix?region=eu-west-1, gs://..., az://...; the nearest first.",
     envvar="FIVENINES_ARCHIVE",
 )
+_FREE_HINT = "a restored journal wants an etcd without one, or another path: etcd://HOST:PORT/restored"
+_SETTLED_S = 4
+"""For so long nothing may come into the archive, after the old journal was closed, before it is taken for all."""
+
 ArchiveOption = Annotated[list[str], _ARCHIVE]
 PositionOption = Annotated[
     int | None, typer.Option("--to-position", metavar="N", help="Restore up to this position.", min=1)
@@ -244,16 +248,27 @@ def restore(
     configure_logs(as_json=json)
     target = _target(to_position, to_time, latest=latest)
     with telling_errors(), _telling_archive_errors():
+        if fence is not None and journal is None:
+            raise CommandFailedError("--fence: it goes with --journal, in which the ledger goes on")
+        if fence is not None and fence == journal:
+            raise CommandFailedError("--fence: it names the new journal; it is the old one that is to be closed")
+        if len(set(data)) < len(data):
+            raise CommandFailedError("--data: it names a folder twice")
         etcd = None if journal is None else etcd_settings(journal, journal_ca, journal_cert, journal_key)
         old = None if fence is None else etcd_settings(fence, journal_ca, journal_cert, journal_key)
         from fivenines.historian.rebuilding import begin_folder, begin_journal_in, check_is_empty
-        from fivenines.historian.restoring import begin_epoch
+        from fivenines.historian.restoring import begin_epoch, next_epoch
         from fivenines.historian.restoring import restore as restore_state
 
         folders = [Path(each) for each in data]
         for folder in folders:
             check_is_empty(folder)
         stores = _stores(archive)
+        number = None
+        if etcd is not None:
+            # Nothing is closed or begun before it is known that it can be begun.
+            number = next_epoch(stores)
+            asyncio.run(_make_ready(etcd, old, number, stores))
         with (
             TemporaryDirectory(prefix=".restoring-", dir=_nearest(folders[0])) as scratch,
             bar("frames", quiet=json) as advance,
@@ -263,38 +278,57 @@ def restore(
                 epoch=epoch,
                 on_progress=lambda done, total: advance("frames", done, total),
             )
-        begun = None
-        if etcd is None:
-            for folder in folders:
-                begin_journal_in(folder, restored)
-        else:
-            for folder in folders:
-                begin_folder(folder, restored)
-            begun, failed = begin_epoch(stores, restored)
+        for folder in folders:
+            (begin_journal_in if etcd is None else begin_folder)(folder, restored)
+        if etcd is not None and number is not None:
+            asyncio.run(_begin_journal(etcd, restored, number))
+            # Last of all: what failed before has left no trace in the archive.
+            _, failed = begin_epoch(stores, restored, number)
             for error in failed:
                 errors.print(Text(f"warning: {error}; it learns of the new epoch from a historian's scrub"))
-            asyncio.run(_begin_journal(etcd, old, restored, begun.epoch))
-    facts = _facts(restored) | {"new_epoch": begun.epoch if begun else None, "folders": [str(each) for each in folders]}
+    facts = _facts(restored) | {"new_epoch": number, "folders": [str(each) for each in folders]}
     if json:
         print_json(facts)
         return
     _show(facts)
+    _tell_end(restored, to_time)
 
 
-async def _begin_journal(
-    etcd: "EtcdJournalSettings", old: "EtcdJournalSettings | None", restored: "Restored", epoch: int
+async def _make_ready(
+    etcd: "EtcdJournalSettings", old: "EtcdJournalSettings | None", number: int, stores: "list[Store]"
 ) -> None:
+    """See to it that the new journal can be begun, and close the old one, if it may still answer."""
+    import asyncio
+
     from fivenines.journal import JournalError
-    from fivenines.journal.etcd import fence, found
+    from fivenines.journal.archive import Archive
+    from fivenines.journal.etcd import check_free, fence
 
     try:
-        if old is not None:
-            await fence(old, epoch)
-        await found(etcd, epoch=epoch, position=restored.state.position, digest=restored.frame_digest)
+        await check_free(etcd)
+        if old is None:
+            return
+        await fence(old, number)
     except JournalError as error:
-        raise CommandFailedError(
-            str(error), hint="a restored journal wants an etcd without one, or another path: etcd://HOST:PORT/restored"
-        ) from error
+        raise CommandFailedError(str(error), hint=_FREE_HINT) from error
+    # What it acknowledged at last is with its historians, who archive it now.
+    archive, reached, same_s = Archive(stores), -1, 0
+    while same_s < _SETTLED_S:
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(archive.look)
+        now = archive.reach(archive.newest_epoch, 1)
+        same_s = same_s + 1 if now == reached else 0
+        reached = now
+
+
+async def _begin_journal(etcd: "EtcdJournalSettings", restored: "Restored", number: int) -> None:
+    from fivenines.journal import JournalError
+    from fivenines.journal.etcd import found
+
+    try:
+        await found(etcd, epoch=number, position=restored.state.position, digest=restored.frame_digest)
+    except JournalError as error:
+        raise CommandFailedError(str(error), hint=_FREE_HINT) from error
 
 
 def verify_backup(
@@ -337,6 +371,7 @@ def verify_backup(
         print_json(facts)
         return
     _show(facts)
+    _tell_end(restored, to_time)
     out.print("[bold green]this backup can be restored[/]")
 
 
@@ -403,7 +438,7 @@ def scrub(
         with bar("stores", quiet=json) as advance:
             for number, store in enumerate(stores):
                 found = catalogue_of(store)
-                tidier.scrub(store, [*sorted(found.segments), *sorted(found.snapshots)])
+                tidier.scrub(store, [*sorted(found.segments), *sorted(found.snapshots)], is_whole=True)
                 advance("stores", number + 1, len(stores))
     facts = {"checked": tidier.scrubbed, "repaired": tidier.repaired, "beyond_repair": tidier.beyond_repair}
     if json:
@@ -433,9 +468,14 @@ class _telling_archive_errors:  # noqa: N801 - it reads like `telling_errors`
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         from fivenines.journal.archive import ArchiveError, StoreUrlError
+        from fivenines.ledger import CodecError, RulesUnsupportedError
 
-        if isinstance(error, ArchiveError | StoreUrlError):
+        if isinstance(error, StoreUrlError):
+            raise CommandFailedError(f"--archive, --peer: {error}") from error
+        if isinstance(error, ArchiveError | CodecError | RulesUnsupportedError):
             raise CommandFailedError(str(error)) from error
+        if isinstance(error, OSError):
+            raise CommandFailedError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error
 
 
 def _stores(urls: list[str]) -> "list[Store]":
@@ -466,6 +506,14 @@ def _nearest(folder: Path) -> Path:
     return folder if folder.is_dir() else _nearest(folder.absolute().parent)
 
 
+def _tell_end(restored: "Restored", time: str | None) -> None:
+    """Say when what was asked for may have been later than all that is archived."""
+    if time is not None and restored.is_at_the_end:
+        errors.print(
+            Text("warning: nothing later than this is archived; there may have been more before the time asked")
+        )
+
+
 def _facts(restored: "Restored") -> dict[str, Any]:
     from fivenines.node.history import rfc3339
 
@@ -482,6 +530,7 @@ def _facts(restored: "Restored") -> dict[str, Any]:
         "commands": restored.commands,
         "snapshots_compared": restored.compared,
         "copies_done_without": restored.damaged,
+        "ends_with_archive": restored.is_at_the_end,
     }
 
 

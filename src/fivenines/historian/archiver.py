@@ -34,6 +34,7 @@ from fivenines.journal.archive import (
     pack_segment,
     pack_snapshot,
 )
+from fivenines.journal.archive.objects import path_through
 from fivenines.node import snapshots
 
 __all__ = ["Archiver", "Stopped"]
@@ -41,6 +42,7 @@ __all__ = ["Archiver", "Stopped"]
 _log = structlog.get_logger("fivenines.historian")
 
 _LOOK_S = 0.25
+_AGAIN_S = 2.0
 _SEALED_NAME = "sealed"
 
 
@@ -97,6 +99,8 @@ class Archiver:
         self.carriers: list[Carrier] = []
         self.sealed: Position = 0
         """Up to which everything is in the stores, or in the spool on the way there."""
+        self.behind: dict[str, Position] = {}
+        """Stores that lack frames which others have, up to where they are whole: a new one, or one that was emptied."""
         self._journal = journal
         self._epoch = epoch
         self._settings = settings
@@ -121,8 +125,14 @@ class Archiver:
         """Up to where frames are in each store; for the first one, in our own region, what is on our disk counts."""
         found: dict[str, Position] = {}
         for number, carrier in enumerate(self.carriers):
-            waiting = (name.first for name in self.spool.waiting_for(carrier.done) if isinstance(name, SegmentName))
-            found[carrier.store.name] = self.sealed if number == 0 else min(waiting, default=self.sealed + 1) - 1
+            name = carrier.store.name
+            waiting = (
+                each.first
+                for each in self.spool.waiting_for(carrier.done)
+                if isinstance(each, SegmentName) and each.epoch == self._epoch
+            )
+            has = self.sealed if number == 0 else min(self.sealed, min(waiting, default=self.sealed + 1) - 1)
+            found[name] = min(has, self.behind.get(name, has))
         return found
 
     async def run(self) -> None:
@@ -161,12 +171,19 @@ class Archiver:
             failed = await asyncio.to_thread(write_epoch, unwritten, epoch.name, msgspec.json.encode(epoch))
             for error in failed:
                 _log.warning("archive.unreachable", store=error.store, reason=error.reason)
-        reached = beginning.sealed_position(archive, self.stores, spool, self._epoch, self._remembered())
+        stored = beginning.stored_positions(archive, self.stores, self._epoch, self._remembered())
+        waiting = archive.listed(spool).segments_of(self._epoch)
+        reached = max(*stored.values(), *(name.last for name in waiting), 0)
+        self.behind = {
+            name: position for name, position in stored.items() if path_through(waiting, position + 1)[1] < reached
+        }
         await asyncio.to_thread(_tell_left, self.directory)
         self.follower = await asyncio.to_thread(
             beginning.follower_with_frames, archive, self._epoch, self.directory, reached, self._journal.first
         )
         if self.follower is None:
+            if archive.unreachable:
+                raise archive.unreachable[0]  # it may have what is lacking
             await self._leave_gap(reached)
         else:
             self.sealed = reached
@@ -206,21 +223,28 @@ class Archiver:
         draft.replace(self.directory / _SEALED_NAME)
 
     async def _leave_gap(self, reached: Position) -> None:
-        """Go on from the oldest state that the journal carries on: what lies between is lost to history."""
-        await self._bring()
-        self.follower = await asyncio.to_thread(self._follower_after_gap)
+        """Go on from the oldest state that the journal carries on: what lies between is lost to history.
+
+        Raises:
+            MissingFramesError: there is no such state anywhere.
+        """
+        first = self._journal.first
+        found = await asyncio.to_thread(
+            beginning.follower_from, self._archive, self._epoch, self.directory, max(first, reached + 1)
+        )
+        if found is None:
+            await self._bring()
+            found = await asyncio.to_thread(
+                beginning.follower_from, self._archive, self._epoch, self.directory, max(first, reached + 1)
+            )
+        if found is None:
+            raise MissingFramesError(first, None, ["no node and no store has a snapshot that the journal carries on"])
+        self.follower = found
         self.sealed, self._sealed_digest = self.follower.state.position, self.follower.frame_digest
         self._pending, self._pending_bytes = [], 0
         self.statistics.gaps += 1
         _log.error("archive.gap", first=reached + 1, last=self.sealed)
         self._snapshot_wanted.set()  # what comes after the gap can only be restored from here
-
-    def _follower_after_gap(self) -> Follower:
-        first, last = self._journal.first, self._journal.last
-        for follower in beginning.followers_before(self._archive, self._epoch, self.directory, last):
-            if follower.state.position + 1 >= first:
-                return follower
-        raise MissingFramesError(first, None, ["no node and no store has a snapshot that the journal carries on"])
 
     # ---- following and sealing -----------------------------------------------------------------------------------
 
@@ -229,6 +253,7 @@ class Archiver:
         history = History(self._archive, self._journal, self._epoch)
         async with asyncio.TaskGroup() as tasks:
             sealing = tasks.create_task(self._seal_at_intervals(), name="sealing")
+            failed_at = -1
             while True:
                 try:
                     async for step in history.steps(self.follower):
@@ -239,7 +264,12 @@ class Archiver:
                 except MissingFramesError as error:
                     _log.error("archive.unreadable", reason=str(error))
                     await self.seal()
-                    await self._leave_gap(self.follower.state.position)
+                    position = self.follower.state.position
+                    if self._archive.unreachable or position != failed_at:
+                        failed_at = position  # a store may come back, or what was put together be listed
+                        await asyncio.sleep(_AGAIN_S)
+                        continue
+                    await self._leave_gap(position)
             await self.seal()
             sealing.cancel()
         raise Stopped("the journal was closed")

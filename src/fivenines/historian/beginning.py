@@ -18,15 +18,15 @@ from fivenines.ledger import State
 from fivenines.node import snapshots
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["fetch_snapshot", "follower_with_frames", "followers_before", "sealed_position"]
+__all__ = ["fetch_snapshot", "follower_from", "follower_with_frames", "followers_before", "stored_positions"]
 
 _log = structlog.get_logger("fivenines.historian")
 
 
-def sealed_position(
-    archive: Archive, stores: list[Store], spool: Store, epoch: int, remembered: Position | None
-) -> Position:
-    """Return the last position that each of our stores has, or will have once the spool is carried over.
+def stored_positions(
+    archive: Archive, stores: list[Store], epoch: int, remembered: Position | None
+) -> dict[str, Position]:
+    """Return the last position that each of our stores has, by its name.
 
     Of a store that cannot be looked at, what we remember from before is believed.
 
@@ -34,19 +34,30 @@ def sealed_position(
         StoreError: a store cannot be looked at, and we remember nothing: with a new disk, its end must be seen.
     """
     begins = archive.epochs[epoch].position if epoch in archive.epochs else 0
-    waiting = [name.last for name in archive.listed(spool).segments_of(epoch)]
-    if waiting:  # the spool has all that came after what is in every store
-        return max(waiting)
     unreachable = {error.store: error for error in archive.unreachable}
-    found: list[Position] = []
+    found: dict[str, Position] = {}
     for store in stores:
         if store.name not in unreachable:
-            found.append(max((name.last for name in archive.listed(store).segments_of(epoch)), default=begins))
+            names = archive.listed(store).segments_of(epoch)
+            found[store.name] = max((name.last for name in names), default=begins)
         elif remembered is not None:
-            found.append(remembered)
+            found[store.name] = remembered
         else:
             raise unreachable[store.name]
-    return min(found)
+    return found
+
+
+def follower_from(archive: Archive, epoch: int, directory: Path, first: Position) -> Follower | None:
+    """Return the oldest state from which the journal, which begins at `first`, leads on; None if there is none. Blocks.
+
+    Of good snapshots, on our own disk or in the archive.
+    """
+    own = [(snapshots.position_of(path), path) for path in snapshots.paths(directory)]
+    archived = archive.snapshots(epoch)
+    for at in sorted({each for each, _ in own} | {name.position for _, name in archived}):
+        if at + 1 >= first and (loaded := next(_loaded(at, own, archived, directory), None)) is not None:
+            return Follower(loaded.state, loaded.frame_digest)
+    return None
 
 
 def followers_before(archive: Archive, epoch: int, directory: Path, position: Position) -> Iterator[Follower]:

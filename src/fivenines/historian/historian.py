@@ -34,10 +34,10 @@ from fivenines.historian.settings import ArchiveSettings
 from fivenines.historian.sql import HistoryUnavailableError, Queries, open_engine
 from fivenines.historian.sql import pages as history_pages
 from fivenines.historian.tidying import Tidier
-from fivenines.journal import JournalError, SharedJournal
+from fivenines.journal import JournalError, JournalFailedError, SharedJournal
 from fivenines.journal.archive import ArchiveError, open_store
 from fivenines.journal.disk import release_lock, take_lock
-from fivenines.ledger import IMAGE_VERSION, RULES
+from fivenines.ledger import IMAGE_VERSION, RULES, State
 from fivenines.node import snapshots
 from fivenines.node.audit import Auditor, dissent
 from fivenines.node.fleet import Statement, members_of
@@ -54,6 +54,7 @@ _log = structlog.get_logger("fivenines.historian")
 
 _PAUSE_S = 1.0
 _NICE = 5
+_LOOK_S, _END_S_MAX = 0.1, 30.0
 _POST_S, _POST_S_MAX, _REFRESH_S = 0.5, 1.0, 5.0
 
 
@@ -96,6 +97,7 @@ class _Keeper:
         self.sql: SqlKeeper | None = None
         self._instance = uuid4().hex
         self._auditor: Auditor | None = None
+        self._audited: State | None = None
         self._epoch = 0
         self._told = ""
 
@@ -111,7 +113,7 @@ class _Keeper:
                 self._tell(error)
             except (JournalError, ArchiveError, OSError) as error:
                 self._tell(error)
-            self.archiver = self.tidier = self.sql = None
+            self.archiver = self.tidier = self.sql = self._audited = None
             gc.unfreeze()
             gc.collect()
             await asyncio.sleep(_PAUSE_S)
@@ -142,33 +144,52 @@ class _Keeper:
                 on_step=self._on_step,
             )
             self.archiver, self._auditor = archiver, None
-            self.tidier = Tidier(self._stores, self._peers, self._epoch, settings.archive)
+            self.tidier = tidier = Tidier(self._stores, self._peers, self._epoch, settings.archive)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(archiver.run(), name="archiver")
                 if self.engine is not None:
                     stores = [self._spool, *self._stores, *self._peers]
                     self.sql = SqlKeeper(self.engine, directory, journal, self._epoch, stores)
                     tasks.create_task(self.sql.run(), name="history in SQL")
-                tasks.create_task(self._post_at_intervals(archiver, journal), name="notices")
-                tasks.create_task(self.tidier.run(), name="tidying")
+                tasks.create_task(self._post_at_intervals(archiver, tidier, journal), name="notices")
+                tasks.create_task(tidier.run(), name="tidying")
         finally:
             await journal.close()
 
     def _on_step(self, step: Step) -> None:
         assert self.archiver is not None
-        if self._auditor is None:
-            assert self.archiver.follower is not None
-            self._auditor = Auditor(self.archiver.follower.state)
+        assert self.archiver.follower is not None
+        state = self.archiver.follower.state
+        if self._auditor is None or state is not self._audited:
+            self._auditor, self._audited = Auditor(state), state
             gc.collect()
             gc.freeze()
             gc.set_threshold(100_000, 20, 100)  # as a node's: what grows here lives for ever
         self._auditor.on_applied(step.frame, step.batch, step.applied)
 
-    async def _post_at_intervals(self, archiver: Archiver, journal: SharedJournal) -> None:
+    async def _end_with(self, archiver: Archiver, journal: SharedJournal, reason: str) -> None:
+        """Archive what there still is of a journal that failed, as when it is fenced. Raises `JournalFailedError`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S_MAX):
+                while archiver.position < journal.last:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(_LOOK_S)
+                await archiver.seal()
+                while archiver.spool.waiting:  # noqa: ASYNC110 - the same
+                    await asyncio.sleep(_LOOK_S)
+        raise JournalFailedError(reason)
+
+    async def _post_at_intervals(self, archiver: Archiver, tidier: Tidier, journal: SharedJournal) -> None:
         posted: object = None
         posted_s = float("-inf")
         loop = asyncio.get_running_loop()
         while True:
+            if journal.failed is not None:
+                await self._end_with(archiver, journal, journal.failed)
+            for store in archiver.stores:
+                if store.name in tidier.filled:
+                    archiver.behind.pop(store.name, None)
+                elif store.name in archiver.behind:
+                    tidier.fill(store, archiver.sealed)
             news = archiver.archived
             self.problem = None if archiver.follower is not None else "it is catching up"
             if archiver.follower is not None and (news != posted or loop.time() - posted_s > _REFRESH_S):

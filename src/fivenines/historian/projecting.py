@@ -113,6 +113,9 @@ class SqlKeeper:
                 if not isinstance(first, SqlHistoryError | ArchiveError | OSError):
                     _log.error("history.broke", version=version, exc_info=first)  # and the archive is kept all the same
                 self._tell(first)
+            except Exception as error:  # noqa: BLE001 - and the archive is kept all the same
+                _log.error("history.broke", version=version, exc_info=error)
+                self._tell(error)
             gc.collect()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
@@ -130,6 +133,8 @@ class SqlKeeper:
         )
         if follower is None:
             raise MissingFramesError(stored + 1, self._journal.first - 1, ["neither the archive has them"])
+        if follower.state.position == stored and follower.frame_digest != projector.frame_digest:
+            raise OtherJournalError(_OTHER_LIFE.format(stored))
         pending = _Pending()
         history = History(archive, self._journal, self._epoch)
         self.positions[version] = stored

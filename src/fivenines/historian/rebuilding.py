@@ -125,8 +125,12 @@ class _Copy:
             self._file.close()
 
     def begin(self, state: State, frame_digest: bytes) -> None:
-        """Take the state that the frames follow from."""
-        assert self._file is None
+        """Take the state that the frames follow from; what came before it is of no use."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        for path in self._folder.iterdir():
+            path.unlink()
         snapshots.write(self._folder, state, frame_digest)
 
     def add(self, frame: Frame, before: bytes) -> None:

@@ -30,7 +30,7 @@ from fivenines.ledger import State, decode, digest
 from fivenines.ledger.state import TIME_US_MAX
 from fivenines.node.snapshots import LoadedSnapshot, SnapshotDamagedError
 
-__all__ = ["RestoreError", "Restored", "Target", "begin_epoch", "restore"]
+__all__ = ["RestoreError", "Restored", "Target", "begin_epoch", "next_epoch", "restore"]
 
 _FRAMES_PER_NEWS = 64
 
@@ -71,6 +71,8 @@ class Restored:
     """The positions of snapshots that it came by and was equal to."""
     damaged: list[str]
     """Copies that were found bad on the way, and done without."""
+    is_at_the_end: bool
+    """Whether it ends where the archive does: what a time asked for may have been later than all that is archived."""
 
 
 def restore(
@@ -107,10 +109,11 @@ def restore(
     if len(archive.unreachable) == len(stores):
         raise archive.unreachable[0]
     damaged += map(str, archive.unreachable)
-    if epoch is None:
-        epoch = archive.newest_epoch
-    if not epoch:
+    if not archive.newest_epoch:
         raise RestoreError(f"there is no archive in {', '.join(store.name for store in stores)}")
+    epoch = _epoch_meant(archive) if epoch is None else epoch
+    if epoch not in archive.epochs and not any(epoch in each.named_epochs for each in archive.catalogues.values()):
+        raise RestoreError(f"there is no epoch {epoch}: the newest is {archive.newest_epoch}")
     reasons: list[str] = []
     for begun, expected in _beginnings(archive, epoch, target, scratch, damaged, thorough=thorough):
         try:
@@ -124,6 +127,20 @@ def restore(
     raise RestoreError(f"{target} cannot be restored: the archive has no good snapshot, and not the first frame")
 
 
+def _epoch_meant(archive: Archive) -> int:
+    """Return the newest epoch, unless nothing was ever archived in it while the one before it went on."""
+    newest = archive.newest_epoch
+    begun = archive.epochs.get(newest)
+    if begun is None or not begun.parent or any(newest in each.named_epochs for each in archive.catalogues.values()):
+        return newest
+    if (end := archive.reach(begun.parent, begun.position + 1)) > begun.position:
+        raise RestoreError(
+            f"epoch {newest} began after position {begun.position}, and nothing is archived of it; epoch "
+            f"{begun.parent} goes on to {end}. Say which is meant: --epoch {begun.parent}, or --epoch {newest}"
+        )
+    return newest
+
+
 def _beginnings(
     archive: Archive, epoch: int, target: Target, scratch: Path, damaged: list[str], *, thorough: bool
 ) -> Iterator[tuple[LoadedSnapshot | None, dict[Position, bytes]]]:
@@ -133,29 +150,21 @@ def _beginnings(
         if _is_before(name, target):
             named.setdefault(name.position, []).append((store, name))
     newest_first = sorted(named, reverse=True)
-    loaded: dict[Position, LoadedSnapshot | None] = {}
-
-    def load(position: Position) -> LoadedSnapshot | None:
-        if position not in loaded:
-            loaded[position] = _load(named[position], scratch, damaged)
-        return loaded[position]
-
-    good: list[LoadedSnapshot] = []
+    digests: dict[Position, bytes] = {}
+    # Of states that must be come by. The states themselves are let go of: each is as large as a ledger.
     wanted = len(newest_first) if thorough else 2
     for position in newest_first:
-        if (found := load(position)) is not None:
-            good.append(found)
-        if len(good) == wanted:
+        if (found := _load(named[position], scratch, damaged)) is not None:
+            digests[position] = found.state_digest
+        if len(digests) == wanted:
             break
-    reaches_start = archive.reach(epoch, 1) >= (good[-1].state.position if good else 1)
-    digests = {each.state.position: each.state_digest for each in good}
-    if reaches_start and (thorough or len(good) < wanted):
+    first = min(digests, default=1)
+    if (thorough or len(digests) < wanted) and archive.reach(epoch, 1) >= first:
         yield None, digests
-    for each in reversed(good):
-        yield each, digests
-    for position in newest_first:  # those before, should frames be missing between the newest ones
-        if position not in digests and (found := load(position)) is not None:
-            yield found, digests
+    for position in (*sorted(digests), *(each for each in newest_first if each not in digests)):
+        # From the oldest of those; then those before, should frames be missing between the newest ones.
+        if (begun := _load(named[position], scratch, [])) is not None:
+            yield begun, digests
 
 
 def _is_before(name: SnapshotName, target: Target) -> bool:
@@ -191,11 +200,13 @@ def _replay(
     end = target.position if target.position is not None else archive.reach(epoch, begun_at + 1)
     frames = commands = size = 0
     compared: list[Position] = []
+    is_seen_past = False
     for frame in archive.read(epoch, begun_at + 1, target.position, previous_digest=follower.frame_digest):
         if target.time_us is not None:
             # As `apply` would set it: the time of a frame is known before it is applied.
             stamped = min(decode(frame.payload).time_us, TIME_US_MAX)
             if max(state.time_us + 1, stamped) > target.time_us:
+                is_seen_past = True
                 break
         before = follower.frame_digest
         step = follower.step(frame)
@@ -215,6 +226,9 @@ def _replay(
             compared.append(frame.position)
         if frames % _FRAMES_PER_NEWS == 0:
             on_progress(frame.position, end)
+    if target.position is None and state.position < max(expected, default=0):
+        # A snapshot may be there before the frames that lead to it: then it is what to begin with.
+        raise MissingFramesError(state.position + 1, max(expected), ["they are not archived yet"])
     if target.position is not None and state.position != target.position:
         raise RestoreError(f"the archive ends at position {state.position}, before {target}")
     if state.position == 0:
@@ -230,29 +244,38 @@ def _replay(
         bytes=size,
         compared=compared,
         damaged=damaged,
+        is_at_the_end=target.position is None and not is_seen_past,
     )
 
 
-def begin_epoch(stores: list[Store], restored: Restored) -> tuple[Epoch, list[StoreError]]:
-    """Write into the stores that a new epoch begins where `restored` ends; return it, and which stores failed. Blocks.
+def next_epoch(stores: list[Store]) -> int:
+    """Return the number of the epoch that a restored journal begins. Blocks.
 
     Raises:
-        StoreError: no store took it.
+        StoreError: a store cannot be looked at: it may know of an epoch that the others do not.
     """
     archive = Archive(stores)
     archive.look()
-    wanted = Epoch(
-        epoch=archive.newest_epoch + 1,
-        parent=restored.epoch,
-        position=restored.state.position,
-        digest=restored.frame_digest.hex(),
+    if archive.unreachable:
+        raise archive.unreachable[0]
+    return archive.newest_epoch + 1
+
+
+def begin_epoch(stores: list[Store], restored: Restored, number: int) -> tuple[Epoch, list[StoreError]]:
+    """Write into the stores that an epoch begins where `restored` ends; return it, and which stores failed. Blocks.
+
+    Raises:
+        StoreError: no store took it. One that knows of an epoch of this number already does not.
+    """
+    epoch = Epoch(
+        epoch=number, parent=restored.epoch, position=restored.state.position, digest=restored.frame_digest.hex()
     )
     failed: list[StoreError] = []
     for store in stores:
         try:
-            store.put(wanted.name, msgspec.json.encode(wanted))
+            store.put(epoch.name, msgspec.json.encode(epoch), is_new=True)
         except StoreError as error:
             failed.append(error)
     if len(failed) == len(stores):
         raise failed[0]
-    return wanted, failed
+    return epoch, failed

@@ -18,6 +18,8 @@ from fivenines.journal.archive import (
     Store,
     StoreError,
     catalogue_of,
+    read_segment,
+    read_snapshot,
 )
 from fivenines.journal.archive.objects import path_through
 
@@ -51,14 +53,18 @@ class Spool:
         """Find what was left by an earlier process. Blocks. Raises `StoreError`."""
         found = catalogue_of(self.store)
         for segment, size in sorted(found.segments.items()):
-            self._note(segment, size)
+            self._note_if_good(segment, size)
         for snapshot, size in sorted(found.snapshots.items()):
-            self._note(snapshot, size)
+            self._note_if_good(snapshot, size)
 
     @property
     def waiting(self) -> list[Name]:
         """The objects that some store still lacks, in the order in which they came."""
         return list(self._waiting)
+
+    def size_of(self, name: Name) -> int:
+        """How large an object is that waits, in bytes."""
+        return self._waiting[name]
 
     def waiting_for(self, done: set[Name]) -> list[Name]:
         """The objects that a store lacks which has `done`."""
@@ -96,6 +102,19 @@ class Spool:
             self.bytes -= self._waiting.pop(name)
             self._room.set()
             await asyncio.to_thread(self.store.delete, [str(name)])
+
+    def _note_if_good(self, name: Name, size: int) -> None:
+        """Take what was left, unless it is not what was written: then it is as if it had never been sealed."""
+        try:
+            if isinstance(name, SegmentName):
+                read_segment(self.store, name)
+            else:
+                read_snapshot(self.store, name)
+        except ObjectDamagedError as error:
+            _log.error("spool.damaged", name=error.name, reason=error.reason)
+            self.store.delete([str(name)])
+        else:
+            self._note(name, size)
 
     def _note(self, name: Name, size: int) -> None:
         if name not in self._waiting:
@@ -145,7 +164,7 @@ class Carrier:
                 continue
             if self._found is None:
                 self._found = await asyncio.to_thread(catalogue_of, self.store)
-            if not _has(self._found, name):
+            if not _has(self._found, name, self._spool.size_of(name)):
                 await self._carry(name)
             self.done.add(name)
             await self._spool.carried(name)
@@ -168,10 +187,12 @@ class Carrier:
             self._found.snapshots[name] = len(data)
 
 
-def _has(found: Catalogue, name: Name) -> bool:
+def _has(found: Catalogue, name: Name, size: int) -> bool:
     """Whether a store has an object, or longer segments in its place."""
     if isinstance(name, SnapshotName):
-        return name in found.snapshots
+        return found.snapshots.get(name) == size
+    if name in found.segments:
+        return found.segments[name] == size
     return path_through(found.segments_of(name.epoch), name.first)[1] >= name.last
 
 

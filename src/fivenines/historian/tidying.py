@@ -96,12 +96,17 @@ def expired(found: Catalogue, retention: Retention, now_s: float) -> list[Name]:
         gone += [name for name in found.snapshots if (name.epoch, name.position) < before]
     days: set[tuple[int, float]] = set()
     young_us = (now_s - retention.snapshots_all_s) * 1e6
-    for name in sorted(found.snapshots):
+    before_it: SnapshotName | None = None
+    for name in sorted(set(found.snapshots) - set(gone)):
         day = (name.epoch, name.time_us // (_DAY_S * 1e6))
-        if name.time_us < young_us and name != keep_from and name not in gone:
-            if day in days:
-                gone.append(name)
-            days.add(day)
+        # One that the frames do not lead to, from the one that stays before it, is all there is of what comes after it.
+        start = before_it.position + 1 if before_it is not None and before_it.epoch == name.epoch else 1
+        is_led_to = found.reach(name.epoch, start) >= name.position
+        if name.time_us < young_us and name != keep_from and day in days and is_led_to:
+            gone.append(name)
+            continue
+        days.add(day)
+        before_it = name
     return gone
 
 
@@ -129,20 +134,22 @@ def scrub_one(store: Store, name: Name, others: Archive) -> Verdict:
 
 
 def repair_missing(
-    store: Store, epoch: int, others: Archive, *, all_before: bool = True
+    store: Store, epoch: int, others: Archive, *, all_before: bool = True, upto: Position = 0
 ) -> tuple[int, list[tuple[Position, Position]]]:
     """Bring what a store lacks of an epoch from others; return how many segments came, and what nobody has. Blocks.
 
-    Frames are missing between segments, and with `all_before` before the first one as far back as any other store has
-    them. What others have beyond the end is not missing: it is on its way.
+    Frames are missing between segments, and up to `upto`; with `all_before` also before the first one, as far back as
+    any other store has them. What others have beyond that is not missing: it is on its way.
     """
     found = catalogue_of(store)
     own = found.segments_of(epoch)
-    if not own:
-        return 0, []
     elsewhere = [name for each in others.stores for name in others.listed(each).segments_of(epoch)]
-    first = min(name.first for name in own)
+    if not own and not (upto and elsewhere):
+        return 0, []
+    first = min((name.first for name in own), default=upto + 1)
     wanted = gaps(own)
+    if (last := max((name.last for name in own), default=upto)) < upto:
+        wanted.append((last + 1, upto))
     if all_before and (earliest := min((name.first for name in elsewhere), default=first)) < first:
         wanted.insert(0, (earliest, first - 1))
     brought, lacking = 0, []
@@ -220,6 +227,9 @@ class Tidier:
         """Objects, since the start."""
         self.beyond_repair = 0
         """Objects, and gaps, of which no store had a good copy at the last look."""
+        self._upto: dict[str, Position] = {}
+        self.filled: set[str] = set()
+        """The stores that have, of our epoch, all that any other has up to where they were to be filled."""
         self._stores = stores
         self._peers = peers
         self._epoch = epoch
@@ -236,27 +246,46 @@ class Tidier:
                     await asyncio.to_thread(self.tidy, store)
                 except ArchiveError as error:
                     _log.info("archive.not_tidied", store=store.name, reason=str(error))
+                except Exception:  # noqa: BLE001 - an untidy archive is an archive all the same
+                    _log.exception("tidying.broke", store=store.name)
 
     def tidy(self, store: Store) -> None:
         """Tidy a store once, and check the next part of it. Blocks. Raises `StoreError`."""
         self._merge(store)
         found = catalogue_of(store)
-        if gone := [*superseded(found.segments), *expired(found, self._settings.retention, time.time())]:
+        if gone := [*self._superseded(store, found), *expired(found, self._settings.retention, time.time())]:
             store.delete([str(name) for name in gone])
             self.deleted += len(gone)
         names: list[Name] = sorted(set(found.segments) - set(gone))
         names += sorted(set(found.snapshots) - set(gone))
         self.scrub(store, names, share=min(1.0, self._settings.tidy_s / self._settings.scrub_s))
 
-    def scrub(self, store: Store, names: list[Name], *, share: float = 1.0) -> None:
-        """Check a share of the objects of a store, those that have waited longest. Blocks. Raises `StoreError`."""
+    def scrub(self, store: Store, names: list[Name], *, share: float = 1.0, is_whole: bool = False) -> None:
+        """Check a share of the objects of a store, those that have waited longest. Blocks. Raises `StoreError`.
+
+        With `is_whole`, nothing is on its way: what other stores have beyond this one's end is missing too.
+        """
         others = Archive([each for each in (*self._stores, *self._peers) if each.name != store.name])
         others.look()
         checked, bad = self._checked[store.name], self._bad[store.name]
         bad.intersection_update(names)
-        for epoch in sorted({name.epoch for name in names}):
-            brought, lacking = repair_missing(store, epoch, others, all_before=self._settings.retention.keep_s is None)
+        elsewhere = (
+            {epoch for each in others.stores for epoch in others.listed(each).named_epochs} if is_whole else set()
+        )
+        for epoch in sorted({name.epoch for name in names} | elsewhere | set(self._epochs_upto(store))):
+            upto = max(
+                (name.last for each in others.stores for name in others.listed(each).segments_of(epoch)), default=0
+            )
+            brought, lacking = repair_missing(
+                store,
+                epoch,
+                others,
+                all_before=self._settings.retention.keep_s is None,
+                upto=upto if is_whole else self._upto.get(store.name, 0) if epoch == self._epoch else 0,
+            )
             self.repaired += brought
+            if epoch == self._epoch and not lacking:
+                self.filled.add(store.name)
             for gap in lacking:
                 _log.error("archive.gap", store=store.name, epoch=epoch, first=gap[0], last=gap[1])
             bad.update(lacking)
@@ -273,6 +302,34 @@ class Tidier:
         self._copy_epochs(store, others)
         self.beyond_repair = sum(map(len, self._bad.values()))
 
+    @staticmethod
+    def _superseded(store: Store, found: Catalogue) -> list[SegmentName]:
+        """Return the segments that are in a longer one, which was read to make sure of it."""
+        gone: list[SegmentName] = []
+        good: dict[SegmentName, bool] = {}
+        for name in superseded(found.segments):
+            longer = next(
+                each
+                for each in found.segments
+                if each != name and each.epoch == name.epoch and each.first <= name.first and name.last <= each.last
+            )
+            if longer not in good:
+                try:
+                    read_segment(store, longer)
+                    good[longer] = True
+                except ObjectDamagedError:
+                    good[longer] = False  # scrubbing sees to it
+            if good[longer]:
+                gone.append(name)
+        return gone
+
+    def fill(self, store: Store, upto: Position) -> None:
+        """Have a store get what it lacks of our epoch up to a position, from others, at the next look."""
+        self._upto[store.name] = upto
+
+    def _epochs_upto(self, store: Store) -> list[int]:
+        return [self._epoch] if store.name in self._upto else []
+
     def _merge(self, store: Store) -> None:
         for run in mergeable(catalogue_of(store).segments, self._settings.segment_bytes):
             try:
@@ -284,6 +341,7 @@ class Tidier:
             frames = [frame for _, some in parts for frame in some]
             name = SegmentName(run[0].epoch, run[0].first, run[-1].last)
             store.put(str(name), pack_segment(frames, parts[0][0].previous_digest, parts[-1][0].outcomes_digest))
+            read_segment(store, name)  # raises, and nothing is deleted
             store.delete([str(each) for each in run])
             self.merged += len(run)
 

@@ -148,6 +148,10 @@ class SharedJournal(Journal, Noticeboard, Protocol):
     def tail_bytes(self) -> int:
         """What the payloads of the frames from `first` to `last` amount to."""
 
+    @property
+    def fullness(self) -> float:
+        """How much of the room for frames is taken: at 1, appends are refused until some are trimmed."""
+
     def position_leaving(self, tail_bytes: int) -> Position:
         """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
 

@@ -322,16 +322,17 @@ class Fleet:
             return
         if self._is_cut_off or trimmer(members, settings.silent_s_max) != self.identity.name:
             return
-        is_long = self._journal.tail_bytes > settings.tail_bytes_max * settings.tail_share
+        is_nearly_full = self._journal.fullness >= settings.fullness_max
+        is_long = is_nearly_full or self._journal.tail_bytes > settings.tail_bytes_max * settings.tail_share
         before = 0
         if is_long:
             wanted = self._journal.position_leaving(int(settings.tail_bytes_max * settings.tail_share / 2))
-            before = min(wanted, self._safe_position(members)) + 1
+            before = min(wanted, self._safe_position(members, wanted)) + 1
         if before > self._journal.first or now_s - self._tidied_s >= settings.tidy_s:
             self._tidied_s = now_s
             self._trimming = asyncio.create_task(self._trim(before), name=f"trimming before {before}")
 
-    def _safe_position(self, members: list[Member]) -> Position:
+    def _safe_position(self, members: list[Member], wanted: Position) -> Position:
         """Return how far the journal may be trimmed: behind snapshots, and behind the archive as long as we can.
 
         Money moves on without an archive. So when the journal has no more room to wait for it, frames go that are in
@@ -340,9 +341,12 @@ class Fleet:
         safe, archived = safe_position(members, self.settings.silent_s_max), archived_position(members)
         if archived is None or archived >= safe:
             return safe
-        if self._journal.tail_bytes <= self.settings.unarchived_bytes_max:
+        settings, journal = self.settings, self._journal
+        if journal.tail_bytes <= settings.unarchived_bytes_max and journal.fullness < settings.fullness_max:
             return archived
-        _log.error("journal.trimmed_unarchived", archived=archived, before=safe + 1)
+        before = min(safe, wanted) + 1
+        if before > max(archived + 1, journal.first):
+            _log.error("journal.trimmed_unarchived", archived=archived, before=before)
         return safe
 
     async def _trim(self, before: Position) -> None:

@@ -121,8 +121,10 @@ class FleetSettings:
     tail_share: float = 0.8
     """Trimming begins at this share of `tail_bytes_max`, and leaves half of that, so that it is never late."""
     unarchived_bytes_max: int = 1024 * 1024 * 1024
-    """So many bytes of frames are kept, where need be, until historians have archived them. Well below what etcd's
-    quota leaves (`EtcdJournalSettings.quota_share_max`): beyond, writes would be refused."""
+    """So many bytes of frames are kept, where need be, until historians have archived them."""
+    fullness_max: float = 0.85
+    """... but no more once so much of the journal's room is taken: small frames take up to three times their bytes in
+    etcd, and when there is no room, writes are refused."""
     tidy_s: float = 300.0
     """How often etcd is told to forget what was overwritten, though nothing is to be trimmed."""
     fetch_frames_min: int = 1_000

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fivenines.drill.object_store import S3Server
 from fivenines.historian.settings import ArchiveSettings, Retention
+from fivenines.historian.spool import Spool
 from fivenines.historian.tidying import Tidier, repair_missing
 from fivenines.journal.archive import (
     Archive,
+    Epoch,
     MissingFramesError,
     ObjectDamagedError,
+    OtherJournalError,
     SegmentName,
     SnapshotName,
     Store,
@@ -72,6 +76,7 @@ def test_what_is_put_is_there_until_it_is_deleted(stores: list[Store]) -> None:
         ("s3://bucket?endpint=x", "no option 'endpint'"),
         ("s3://bucket?env=NOBODYS", "NOBODYS_ACCESS_KEY_ID is not in the environment"),
         ("nothing://bucket", "names no store"),
+        ("http://bucket", "names no store"),
         ("file://host/folder", "names no folder"),
         ("/proc/nothing/here", "cannot be made"),
     ],
@@ -228,3 +233,48 @@ def test_a_folder_is_written_so_that_a_reader_never_sees_half(stores: list[Store
     store.put("epochs/x", b"1" * 1_000_000)
     folder = Path(store.name.removeprefix("file://"))
     assert [path.name for path in (folder / "epochs").iterdir()] == ["x"]
+
+
+def test_a_torn_object_in_the_spool_is_as_if_it_had_never_been_sealed(life: Life, tmp_path: Path) -> None:
+    spool = Spool(open_store(str(tmp_path / "spool")), 1)
+    archive_life(spool.store, life, size=10)
+    torn = SegmentName(1, 41, 50)
+    damage(spool.store, torn, "cut short")
+    spool.look()
+    assert torn not in spool.waiting
+    assert SegmentName(1, 31, 40) in spool.waiting
+    assert torn not in catalogue_of(spool.store).segments
+
+
+def test_nothing_is_deleted_for_the_sake_of_a_long_segment_that_is_torn(life: Life, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    archive_life(store, life, size=10)
+    store.put(str(SegmentName(1, 1, FRAMES)), b"torn")
+    Tidier([store], [], 1, ArchiveSettings()).tidy(store)
+    archive = Archive([store])
+    archive.look()
+    assert list(archive.read(1, 1)) == life.frames
+
+
+def test_an_emptied_store_is_filled_from_another(stores: list[Store], life: Life) -> None:
+    archive_life(stores[0], life, size=10)
+    tidier = Tidier(stores, [], 1, ArchiveSettings())
+    tidier.tidy(stores[1])
+    assert catalogue_of(stores[1]).segments == {}
+    tidier.fill(stores[1], FRAMES)
+    tidier.tidy(stores[1])
+    assert tidier.filled == {stores[1].name}
+    alone = Archive([stores[1]])
+    alone.look()
+    assert list(alone.read(1, 1)) == life.frames
+
+
+def test_two_stores_that_say_differently_how_an_epoch_began_are_refused(stores: list[Store], life: Life) -> None:
+    for store, position in zip(stores, (20, 30), strict=True):
+        archive_life(store, life)
+        epoch = Epoch(epoch=2, parent=1, position=position, digest=life.frames[position - 1].digest.hex())
+        store.put(epoch.name, msgspec.json.encode(epoch))
+    archive = Archive(stores)
+    archive.look()
+    with pytest.raises(OtherJournalError, match="after position 30 and after 20"):
+        list(archive.read(2, 1))

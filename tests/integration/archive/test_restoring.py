@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from fivenines.historian.rebuilding import begin_folder, begin_journal_in, verify_backup
-from fivenines.historian.restoring import RestoreError, Target, begin_epoch, restore
+from fivenines.historian.restoring import RestoreError, Target, begin_epoch, next_epoch, restore
+from fivenines.historian.settings import ArchiveSettings
+from fivenines.historian.tidying import Tidier
 from fivenines.journal import FileJournal
 from fivenines.journal.archive import (
     Archive,
@@ -156,10 +158,16 @@ def test_a_new_epoch_has_the_old_one_s_history_up_to_where_it_began(
     filled: list[Store], life: Life, tmp_path: Path
 ) -> None:
     restored = restore(filled, Target(position=33), tmp_path)
-    epoch, failed = begin_epoch(filled, restored)
+    assert next_epoch(filled) == 2
+    epoch, failed = begin_epoch(filled, restored, 2)
     assert (epoch.epoch, epoch.parent, epoch.position, failed) == (2, 1, 33, [])
     assert catalogue_of(filled[1]).epochs == [epoch]
-    again = restore(filled, Target(), tmp_path)
+    with pytest.raises(ArchiveError, match="there is one already"):
+        begin_epoch(filled, restored, 2)
+    # Nothing is archived of it, and the old life went further: which one is meant must be said.
+    with pytest.raises(RestoreError, match="nothing is archived of it; epoch 1 goes on to 60"):
+        restore(filled, Target(), tmp_path)
+    again = restore(filled, Target(), tmp_path, epoch=2)
     assert (again.epoch, again.state_digest) == (2, life.digests[33])  # what came after is another life's
     old = restore(filled, Target(), tmp_path, epoch=1)
     assert old.state_digest == life.digests[FRAMES]
@@ -173,3 +181,37 @@ def test_a_new_epoch_has_the_old_one_s_history_up_to_where_it_began(
         restore(filled, Target(), tmp_path)
     with pytest.raises(ArchiveError, match="does not follow"):
         list(archive.read(2, 1))
+
+
+def test_a_snapshot_that_came_before_its_frames_is_what_to_begin_with(
+    stores: list[Store], life: Life, tmp_path: Path
+) -> None:
+    archive_life(stores[0], life, size=10, last=30)
+    stores[0].put(str(SnapshotName(1, 40, life.times_us[40])), pack_snapshot(life.files[40]))
+    for target in (Target(), Target(time_us=life.times_us[40] + 5)):
+        found = restore(stores, target, tmp_path)
+        assert (found.state.position, found.state_digest) == (40, life.digests[40])
+        assert found.is_at_the_end
+
+
+def test_a_time_past_the_end_is_told(filled: list[Store], life: Life, tmp_path: Path) -> None:
+    assert restore(filled, Target(time_us=life.times_us[FRAMES] + 10**9), tmp_path).is_at_the_end
+    assert not restore(filled, Target(time_us=life.times_us[FRAMES] - 1), tmp_path).is_at_the_end
+
+
+def test_what_was_put_together_while_it_is_read_is_found_again(stores: list[Store], life: Life, tmp_path: Path) -> None:
+    store = stores[0]
+    archive_life(store, life, size=2)
+    archive = Archive([store])
+    archive.look()
+    reading = archive.read(1, 1)
+    assert [next(reading).position for _ in range(5)] == [1, 2, 3, 4, 5]
+    Tidier([store], [], 1, ArchiveSettings(segment_bytes=64 * 1024)).tidy(store)
+    assert [frame.position for frame in reading] == list(range(6, FRAMES + 1))
+
+
+def test_a_backup_with_a_gap_is_verified_from_behind_it(filled: list[Store], life: Life, tmp_path: Path) -> None:
+    filled[0].delete([str(SegmentName(1, 22, 28))])
+    filled[1].delete([str(SegmentName(1, 23, 33))])
+    backup = verify_backup(filled, Target(), tmp_path)
+    assert (backup.restored.begun_at, backup.restored.state_digest) == (40, life.digests[FRAMES])

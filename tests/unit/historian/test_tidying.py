@@ -74,6 +74,14 @@ def test_every_time_within_retention_can_be_restored(positions: list[int], keep_
         assert any(set(range(start + 1, position + 1)) <= held for start in starts), position
 
 
+def test_the_only_snapshot_after_a_gap_stays() -> None:
+    hour_us = 3_600_000_000
+    segments = [SegmentName(1, 1, 25), SegmentName(1, 41, 60)]
+    found = catalogue(segments, [SnapshotName(1, hour, hour * hour_us) for hour in (24, 40, 44, 47)])
+    gone = [name.position for name in expired(found, Retention(), now_s=900 * 3_600) if isinstance(name, SnapshotName)]
+    assert gone == [44, 47]
+
+
 def test_without_retention_no_frame_goes_and_old_snapshots_are_one_a_day() -> None:
     hour_us = 3_600_000_000
     segments = [SegmentName(1, 1, 100)]

@@ -4,6 +4,7 @@ from fivenines.journal.archive.errors import (
     ArchiveError,
     MissingFramesError,
     ObjectDamagedError,
+    ObjectMissingError,
     OtherJournalError,
     StoreError,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Listed",
     "MissingFramesError",
     "ObjectDamagedError",
+    "ObjectMissingError",
     "OtherJournalError",
     "Part",
     "SegmentName",

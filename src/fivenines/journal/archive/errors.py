@@ -2,14 +2,22 @@
 
 ArchiveError
  +-- StoreError            the store did not do what it was asked: it may pass
- +-- ObjectDamagedError    an object is missing, cut short, or not what was written
+ +-- ObjectDamagedError    an object is cut short, or not what was written
+     |    +-- ObjectMissingError   there is none
  +-- MissingFramesError    no store has a good copy of these frames
  +-- OtherJournalError     the archive is of another journal than the one at hand
 """
 
 from fivenines.journal.port import Position
 
-__all__ = ["ArchiveError", "MissingFramesError", "ObjectDamagedError", "OtherJournalError", "StoreError"]
+__all__ = [
+    "ArchiveError",
+    "MissingFramesError",
+    "ObjectDamagedError",
+    "ObjectMissingError",
+    "OtherJournalError",
+    "StoreError",
+]
 
 
 class ArchiveError(Exception):
@@ -33,6 +41,13 @@ class ObjectDamagedError(ArchiveError):
         self.store = store
         self.name = name
         self.reason = reason
+
+
+class ObjectMissingError(ObjectDamagedError):
+    """There is no such object, or no longer: it may have been put together with others."""
+
+    def __init__(self, store: str, name: str) -> None:
+        super().__init__(store, name, "it is missing")
 
 
 class MissingFramesError(ArchiveError):

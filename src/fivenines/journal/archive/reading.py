@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from fivenines.journal.archive.errors import MissingFramesError, ObjectDamagedError, StoreError
+from fivenines.journal.archive.errors import (
+    MissingFramesError,
+    ObjectDamagedError,
+    ObjectMissingError,
+    OtherJournalError,
+    StoreError,
+)
 from fivenines.journal.archive.objects import (
     Epoch,
     SegmentHead,
@@ -157,8 +163,15 @@ class Archive:
 
     @property
     def epochs(self) -> dict[int, Epoch]:
-        """The epochs that any store knows; the first one where there is anything."""
-        found = {epoch.epoch: epoch for each in self.catalogues.values() for epoch in each.epochs}
+        """The epochs that any store knows; the first one where there is anything. Raises `OtherJournalError`."""
+        found: dict[int, Epoch] = {}
+        for each in self.catalogues.values():
+            for epoch in each.epochs:
+                if found.setdefault(epoch.epoch, epoch) != epoch:
+                    raise OtherJournalError(
+                        f"two stores say differently how epoch {epoch.epoch} began: after position {epoch.position} "
+                        f"and after {found[epoch.epoch].position}. One was restored by itself: name only its own"
+                    )
         if any(name.epoch == 1 for each in self.catalogues.values() for name in each.segments):
             found.setdefault(1, first_epoch())
         return found
@@ -251,9 +264,15 @@ class Archive:
                     yield frame
                     position, digest = frame.position + 1, frame.digest
 
-    def _frames_at(self, epoch: int, position: Position, digest: bytes | None, *, must: bool) -> list[Frame] | None:
-        """Return frames from `position` on, out of the first good copy; None at the end of all, unless there must."""
+    def _frames_at(
+        self, epoch: int, position: Position, digest: bytes | None, *, must: bool, is_second: bool = False
+    ) -> list[Frame] | None:
+        """Return frames from `position` on, out of the first good copy; None at the end of all, unless there must.
+
+        What was listed and is gone by now may have been put together with its neighbours: then it is looked again.
+        """
         found: list[str] = []
+        is_stale = False
         for store in self.stores:
             here = (name for name in self.listed(store).segments_of(epoch) if name.first <= position <= name.last)
             for name in sorted(here, key=lambda each: -each.last):
@@ -270,6 +289,9 @@ class Archive:
                         raise ObjectDamagedError(  # noqa: TRY301 - the same to whoever reads
                             store.name, str(name), f"frame {position} does not follow from the one before it"
                         )
+                except ObjectMissingError as error:
+                    found.append(str(error))
+                    is_stale = True
                 except ObjectDamagedError as error:
                     found.append(str(error))
                     self._bad.add((store.name, name))
@@ -280,6 +302,9 @@ class Archive:
                     if head.outcomes_digest != DIGEST_NONE:
                         self.outcomes[head.last] = head.outcomes_digest
                     return frames_here
+        if is_stale and not is_second:
+            self.look()
+            return self._frames_at(epoch, position, digest, must=must, is_second=True)
         if not found and not must and not self._has_later(epoch, position):
             return None
         found += map(str, self.unreachable)

@@ -13,16 +13,17 @@ All methods block. What is written is durable when `put` returns: object stores 
 
 import datetime
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from fivenines.journal.archive.errors import ObjectDamagedError, StoreError
+from fivenines.journal.archive.errors import ObjectMissingError, StoreError
 from fivenines.journal.disk import sync_directory
 
 __all__ = ["Listed", "Store", "StoreUrlError", "open_store"]
@@ -31,6 +32,7 @@ _TIMEOUT = datetime.timedelta(seconds=30)
 _CONNECT_TIMEOUT = datetime.timedelta(seconds=3)
 _RETRIES = 3
 _RETRY_TIMEOUT = datetime.timedelta(seconds=10)
+_SCHEMES = ("", "file", "s3", "gs", "az")
 _OPTIONS = {"endpoint", "region", "env"}
 
 
@@ -61,21 +63,33 @@ class Store:
         self._objects = objects
         self._folder = folder
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write an object, durably. Raises `StoreError`."""
+    def put(self, name: str, data: bytes, *, is_new: bool = False) -> None:
+        """Write an object, durably.
+
+        Args:
+            name: of the object.
+            data: all of it.
+            is_new: whether it is an error if there is one of this name.
+
+        Raises:
+            StoreError: it is not written, or not known to be.
+        """
         try:
-            obstore.put(self._objects, name, data)
             if self._folder is not None:
-                _sync(self._folder, name)
+                _write_file(self._folder, self._folder / name, data, is_new=is_new)
+            else:
+                obstore.put(self._objects, name, data, mode="create" if is_new else "overwrite")
+        except (AlreadyExistsError, FileExistsError) as error:
+            raise StoreError(self.name, f"cannot write {name}", "there is one already") from error
         except (BaseError, OSError) as error:
             raise StoreError(self.name, f"cannot write {name}", _reason(error)) from error
 
     def get(self, name: str) -> bytes:
-        """Read an object. Raises `ObjectDamagedError` when there is none, `StoreError`."""
+        """Read an object. Raises `ObjectMissingError` when there is none, `StoreError`."""
         try:
             return bytes(obstore.get(self._objects, name).bytes())
         except FileNotFoundError as error:
-            raise ObjectDamagedError(self.name, name, "it is missing") from error
+            raise ObjectMissingError(self.name, name) from error
         except (BaseError, OSError) as error:
             raise StoreError(self.name, f"cannot read {name}", _reason(error)) from error
 
@@ -112,6 +126,10 @@ def open_store(url: str, *, make: bool = True) -> Store:
         StoreUrlError: this names no store.
     """
     parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise StoreUrlError(
+            f"{url!r} names no store: it begins with {', '.join(f'{each}://' for each in _SCHEMES[1:])}"
+        )
     options = dict(parse_qsl(parts.query))
     if parts.scheme in {"", "file"}:
         folder = Path(parts.path if parts.scheme else url)
@@ -149,14 +167,24 @@ def open_store(url: str, *, make: bool = True) -> Store:
         )
     except (BaseError, ValueError) as error:
         raise StoreUrlError(f"{url!r} names no store: {_reason(error)}") from error
-    return Store(url, objects)
+    return Store(url.rstrip("/"), objects)
 
 
-def _sync(folder: Path, name: str) -> None:
-    """Make an object of a folder durable: the file, and each folder on the way to it."""
-    path = folder / name
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _write_file(folder: Path, path: Path, data: bytes, *, is_new: bool) -> None:
+    """Write a file such that its name means that all of it is on the disk; then each folder on the way to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            path.hardlink_to(draft)
+        else:
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     while path != folder:
         path = path.parent
         sync_directory(os, path)

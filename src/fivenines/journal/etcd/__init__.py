@@ -36,7 +36,7 @@ from fivenines.journal.etcd.errors import (
     JournalMissingError,
     JournalUnreachableError,
 )
-from fivenines.journal.etcd.founding import fence, found
+from fivenines.journal.etcd.founding import check_free, fence, found
 from fivenines.journal.etcd.journal import EtcdJournal
 from fivenines.journal.etcd.outside import Outside
 from fivenines.journal.etcd.settings import EtcdJournalSettings, EtcdTls
@@ -53,6 +53,7 @@ __all__ = [
     "JournalMissingError",
     "JournalUnreachableError",
     "Outside",
+    "check_free",
     "fence",
     "found",
 ]

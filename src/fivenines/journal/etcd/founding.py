@@ -5,9 +5,11 @@ answers, so that nobody appends there any more; then `found` it in the new one, 
 digest where it ends. Positions go on counting from there, and whoever has the old epoch open is refused.
 """
 
+from contextlib import suppress
+
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.client import EtcdClient, NoSpaceError, RefusedError
-from fivenines.journal.etcd.errors import EtcdRefusedError, JournalExistsError, JournalFencedError
+from fivenines.journal.etcd.errors import EtcdRefusedError, JournalExistsError, JournalFencedError, JournalMissingError
 from fivenines.journal.etcd.lanes import number_value
 from fivenines.journal.etcd.layout import Keys, Place, pack_place
 from fivenines.journal.etcd.members import Members
@@ -17,7 +19,7 @@ from fivenines.journal.etcd.settings import EtcdJournalSettings
 from fivenines.journal.format import DIGEST_NONE
 from fivenines.journal.port import JournalFullError, Position
 
-__all__ = ["fence", "found"]
+__all__ = ["check_free", "fence", "found"]
 
 
 async def found(
@@ -60,18 +62,48 @@ async def found(
         await client.close()
 
 
+async def check_free(settings: EtcdJournalSettings) -> None:
+    """See to it that a journal can be founded.
+
+    Raises:
+        JournalExistsError: there is one already.
+        JournalFencedError: there was one, which goes on elsewhere.
+        EtcdRefusedError: this etcd must not keep a journal.
+        JournalUnreachableError: no majority of the members answers.
+    """
+    keys = Keys(settings.prefix)
+    client = EtcdClient(settings)
+    try:
+        await Members(client, settings).look()
+        with suppress(JournalMissingError):
+            seen = parse_look(keys, await _write(client, look_request(keys), settings))
+            if seen.is_fenced:
+                raise JournalFencedError(settings.prefix, seen.epoch)
+            raise JournalExistsError(settings.prefix, seen.epoch, seen.base.position)
+    finally:
+        await client.close()
+
+
 async def fence(settings: EtcdJournalSettings, epoch: int) -> None:
     """See to it that nobody appends to the journal in this etcd any more, or opens it: it goes on elsewhere.
 
     There it is in `epoch`. Who has it open here can still read what there is.
 
-    Raises `JournalUnreachableError` when no majority of the members answers: try again.
+    Raises:
+        JournalMissingError: there is none to be fenced.
+        JournalUnreachableError: no majority of the members answers: try again.
     """
     keys = Keys(settings.prefix)
     client = EtcdClient(settings)
     try:
-        request = rpc.TxnRequest(success=[_put(keys.epoch, number_value(epoch)), _put(keys.fenced, b"1")])
-        await _write(client, request, settings)
+        request = rpc.TxnRequest(
+            compare=[
+                rpc.Compare(target=rpc.Compare.CREATE, result=rpc.Compare.GREATER, key=keys.epoch, create_revision=0)
+            ],
+            success=[_put(keys.epoch, number_value(epoch)), _put(keys.fenced, b"1")],
+        )
+        if not (await _write(client, request, settings)).succeeded:
+            raise JournalMissingError(settings.prefix)
     finally:
         await client.close()
 

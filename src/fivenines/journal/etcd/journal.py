@@ -103,6 +103,8 @@ class EtcdJournal(SharedJournal):
         self._failed: str | None = None
         self._broken: JournalError | None = None
         """What followers are told when the tail is at an end."""
+        self._is_over = False
+        """Whether another life of the journal has begun: this one has no more frames than it has now."""
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
         self._lanes = Lanes(client, self._keys, settings, seen.epoch, self._fail, outside.random_bytes)
@@ -195,6 +197,11 @@ class EtcdJournal(SharedJournal):
     def tail_bytes(self) -> int:
         """What the payloads of the frames from `first` to `last` amount to: what trimming makes smaller."""
         return self._last_bytes - self._base.bytes
+
+    @property
+    def fullness(self) -> float:
+        """How much of the room for frames is taken: at 1, appends are refused until some are trimmed."""
+        return self._members.fullness(self._last_bytes)
 
     def position_leaving(self, tail_bytes: int) -> Position:
         """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
@@ -417,6 +424,8 @@ class EtcdJournal(SharedJournal):
             self._recent.wake()
 
     def _take_event(self, event: rpc.Event) -> None:
+        if self._is_over:
+            return  # what comes now is of another life, whatever it looks like
         keys, key = self._keys, event.kv.key
         is_put = event.type == rpc.Event.PUT
         if key.startswith(keys.frames):
@@ -443,6 +452,7 @@ class EtcdJournal(SharedJournal):
         elif key == keys.base and is_put:
             self._move_base(parse_place(key, event.kv.value))
         elif key == keys.epoch and (not is_put or parse_number(key, event.kv.value) != self._epoch):
+            self._is_over = True
             self._fail(_OTHER_EPOCH)
 
     def _publish(self, found: Found, bytes_so_far: int) -> None:

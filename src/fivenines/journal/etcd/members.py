@@ -74,10 +74,7 @@ class Members:
     def full_reason(self, journal_bytes: int) -> str | None:
         """Say why nothing more should be appended now, or return None. `journal_bytes` is what was appended so far."""
         settings = self._settings
-        if self._journal_bytes_then is None:
-            self._journal_bytes_then = journal_bytes
-        in_use = self._bytes_in_use + journal_bytes - self._journal_bytes_then
-        limit = int(settings.quota_bytes * settings.quota_share_max)
+        in_use, limit = self._in_use(journal_bytes)
         if self._alarm:
             return "etcd is over its quota and has raised an alarm"
         if in_use >= limit:
@@ -85,6 +82,17 @@ class Members:
         if self._bytes_of_file >= settings.quota_bytes * _FILE_SHARE_MAX:
             return f"a file of {self._bytes_of_file // MIB} MiB is near etcd's quota: defragment its members"
         return None
+
+    def fullness(self, journal_bytes: int) -> float:
+        """Return how much of what may be in use is: at 1 nothing more is appended. More than payloads count there."""
+        in_use, limit = self._in_use(journal_bytes)
+        return in_use / limit
+
+    def _in_use(self, journal_bytes: int) -> tuple[int, int]:
+        if self._journal_bytes_then is None:
+            self._journal_bytes_then = journal_bytes
+        in_use = self._bytes_in_use + journal_bytes - self._journal_bytes_then
+        return in_use, int(self._settings.quota_bytes * self._settings.quota_share_max)
 
     async def look(self) -> None:
         """Ask all members how they are. Raises `EtcdRefusedError`, and `JournalUnreachableError` when none answers."""
