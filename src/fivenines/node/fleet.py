@@ -39,6 +39,7 @@ __all__ = [
     "members_of",
     "safe_position",
     "snapshot_sources",
+    "trim_bound",
     "trimmer",
     "unable",
 ]
@@ -151,6 +152,27 @@ def archived_position(members: Iterable[Member]) -> Position | None:
     copies = max(each.copies for each in historians)
     ranked = sorted(archived.values(), reverse=True)
     return ranked[copies - 1] if 0 < copies <= len(ranked) else 0
+
+
+def trim_bound(
+    safe: Position, archived: Position | None, *, tail_bytes: int, fullness: float, settings: FleetSettings
+) -> Position:
+    """Return how far the journal may be trimmed: behind snapshots, and behind the archive as long as there is room.
+
+    Money moves on without an archive. So when the journal has no more room to wait for it, frames go that are in none:
+    the books are whole all the same, in the snapshots, and history has a gap, which is told.
+
+    Args:
+        safe: up to where snapshots are.
+        archived: up to where frames are archived; None if nobody keeps an archive.
+        tail_bytes: what the journal holds.
+        fullness: how much of its room is taken; for small frames much more than their bytes tell.
+        settings: what it may hold.
+    """
+    if archived is None or archived >= safe:
+        return safe
+    can_wait = tail_bytes <= settings.unarchived_bytes_max and fullness < settings.fullness_max
+    return archived if can_wait else safe
 
 
 def snapshot_sources(
@@ -327,27 +349,17 @@ class Fleet:
         before = 0
         if is_long:
             wanted = self._journal.position_leaving(int(settings.tail_bytes_max * settings.tail_share / 2))
-            before = min(wanted, self._safe_position(members, wanted)) + 1
+            archived = archived_position(members)
+            safe = safe_position(members, settings.silent_s_max)
+            bound = trim_bound(
+                safe, archived, tail_bytes=self._journal.tail_bytes, fullness=self._journal.fullness, settings=settings
+            )
+            before = min(wanted, bound) + 1
+            if archived is not None and before > max(archived + 1, self._journal.first):
+                _log.error("journal.trimmed_unarchived", archived=archived, before=before)
         if before > self._journal.first or now_s - self._tidied_s >= settings.tidy_s:
             self._tidied_s = now_s
             self._trimming = asyncio.create_task(self._trim(before), name=f"trimming before {before}")
-
-    def _safe_position(self, members: list[Member], wanted: Position) -> Position:
-        """Return how far the journal may be trimmed: behind snapshots, and behind the archive as long as we can.
-
-        Money moves on without an archive. So when the journal has no more room to wait for it, frames go that are in
-        none: the books are whole all the same, in the snapshots, and history has a gap, which is told.
-        """
-        safe, archived = safe_position(members, self.settings.silent_s_max), archived_position(members)
-        if archived is None or archived >= safe:
-            return safe
-        settings, journal = self.settings, self._journal
-        if journal.tail_bytes <= settings.unarchived_bytes_max and journal.fullness < settings.fullness_max:
-            return archived
-        before = min(safe, wanted) + 1
-        if before > max(archived + 1, journal.first):
-            _log.error("journal.trimmed_unarchived", archived=archived, before=before)
-        return safe
 
     async def _trim(self, before: Position) -> None:
         try:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fivenines.node.fleet import Member, Statement, archived_position, safe_position, trimmer
+from fivenines.node.fleet import Member, Statement, archived_position, safe_position, trim_bound, trimmer
+from fivenines.node.settings import FleetSettings
 
 BASE = Statement(
     instance="i",
@@ -52,3 +53,24 @@ def test_a_historian_is_no_node() -> None:
     assert trimmer(members, 15.0) == "n"
     assert safe_position(members, 15.0) == 500
     assert safe_position([historian("a", {"one": 70})], 15.0) == 0
+
+
+ROOM = FleetSettings(unarchived_bytes_max=1_000, fullness_max=0.85)
+
+
+@pytest.mark.parametrize(
+    ("archived", "tail_bytes", "fullness", "expected"),
+    [
+        (None, 10, 0.1, 500),  # nobody keeps an archive: behind snapshots
+        (700, 10, 0.1, 500),  # never beyond snapshots
+        (300, 1_000, 0.1, 300),  # as long as there is room, behind the archive
+        (0, 1_000, 0.84, 0),
+        (300, 1_001, 0.1, 500),  # no more room: money comes first
+        (300, 10, 0.85, 500),  # nor in etcd, where small frames take three times their bytes
+        (300, 10, 1.2, 500),
+    ],
+)
+def test_frames_wait_for_the_archive_as_long_as_there_is_room(
+    archived: int | None, tail_bytes: int, fullness: float, expected: int
+) -> None:
+    assert trim_bound(500, archived, tail_bytes=tail_bytes, fullness=fullness, settings=ROOM) == expected
