@@ -141,7 +141,7 @@ def test_a_projector_goes_on_when_its_server_was_killed_and_is_back() -> None:
         engine = open_engine(server.new_database())
         projector, queries = Projector(engine, 2), Queries(engine)
         projector.project(life.steps[:10])
-        server.stop("immediate")
+        server.kill()
         with pytest.raises(HistoryUnavailableError):
             projector.project(life.steps[10:20])
         with pytest.raises(HistoryUnavailableError):
