@@ -103,8 +103,7 @@ class EtcdJournal(SharedJournal):
         self._failed: str | None = None
         self._broken: JournalError | None = None
         """What followers are told when the tail is at an end."""
-        self._is_over = False
-        """Whether another life of the journal has begun: this one has no more frames than it has now."""
+        self._is_over = False  # once another life of the journal has begun
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
         self._lanes = Lanes(client, self._keys, settings, seen.epoch, self._fail, outside.random_bytes)
@@ -200,7 +199,7 @@ class EtcdJournal(SharedJournal):
 
     @property
     def fullness(self) -> float:
-        """How much of the room for frames is taken: at 1, appends are refused until some are trimmed."""
+        """How much of the room for frames is taken."""
         return self._members.fullness(self._last_bytes)
 
     def position_leaving(self, tail_bytes: int) -> Position:
@@ -327,7 +326,9 @@ class EtcdJournal(SharedJournal):
             elif start <= self.last:
                 reader = self._read(start, self.last)
                 try:
-                    while (frames := await asyncio.to_thread(take_some, reader, _itself)) and not self._closed:
+                    while (
+                        frames := await asyncio.to_thread(take_some, reader, lambda frame: frame)
+                    ) and not self._closed:
                         for frame in frames:
                             yield frame
                             start += 1
@@ -566,10 +567,6 @@ class _Reading(Iterator[Found]):
             if self.look is None:
                 self.look = end.value
             raise
-
-
-def _itself(frame: Frame) -> Frame:
-    return frame
 
 
 def _frame_of(found: Found) -> Frame:
