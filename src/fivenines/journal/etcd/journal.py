@@ -203,10 +203,7 @@ class EtcdJournal(SharedJournal):
         return self._members.fullness(self._last_bytes)
 
     def position_leaving(self, tail_bytes: int) -> Position:
-        """Return the oldest position up to which frames must go, so that the rest is no more than `tail_bytes`.
-
-        It is as far as marks allow: the newest one where none would do, and 0 when nothing must go.
-        """
+        """Return the oldest position up to which frames must go; the newest mark where none would do, 0 for nothing."""
         if self.tail_bytes <= tail_bytes or not self._marks:
             return 0
         enough = (mark.position for mark in self._marks if self._last_bytes - mark.bytes <= tail_bytes)
