@@ -9,6 +9,7 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from fivenines.historian import beginning
 from fivenines.historian.follower import Follower, Step
 from fivenines.historian.settings import ArchiveSettings
 from fivenines.historian.source import History
-from fivenines.historian.spool import Carrier, Spool, write_epoch
+from fivenines.historian.spool import Carrier, Spool
 from fivenines.journal import Frame, Position, SharedJournal
 from fivenines.journal.archive import (
     Archive,
@@ -33,6 +34,7 @@ from fivenines.journal.archive import (
     first_epoch,
     pack_segment,
     pack_snapshot,
+    put_in_all,
 )
 from fivenines.journal.archive.objects import path_through
 from fivenines.node import snapshots
@@ -168,7 +170,7 @@ class Archiver:
             epoch = first_epoch()
         if epoch is not None:
             unwritten = [store for store in self.stores if epoch not in archive.listed(store).epochs]
-            failed = await asyncio.to_thread(write_epoch, unwritten, epoch.name, msgspec.json.encode(epoch))
+            failed = await asyncio.to_thread(put_in_all, unwritten, epoch.name, msgspec.json.encode(epoch))
             for error in failed:
                 _log.warning("archive.unreachable", store=error.store, reason=error.reason)
         stored = beginning.stored_positions(archive, self.stores, self._epoch, self._remembered())
@@ -229,14 +231,10 @@ class Archiver:
             MissingFramesError: there is no such state anywhere.
         """
         first = self._journal.first
-        found = await asyncio.to_thread(
-            beginning.follower_from, self._archive, self._epoch, self.directory, max(first, reached + 1)
-        )
-        if found is None:
+        look = partial(beginning.follower_from, self._archive, self._epoch, self.directory, max(first, reached + 1))
+        if (found := await asyncio.to_thread(look)) is None:
             await self._bring()
-            found = await asyncio.to_thread(
-                beginning.follower_from, self._archive, self._epoch, self.directory, max(first, reached + 1)
-            )
+            found = await asyncio.to_thread(look)
         if found is None:
             raise MissingFramesError(first, None, ["no node and no store has a snapshot that the journal carries on"])
         self.follower = found

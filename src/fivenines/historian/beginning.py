@@ -5,7 +5,8 @@ journal and all stores lack frames that it needs does it leave a gap in history,
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -52,11 +53,9 @@ def follower_from(archive: Archive, epoch: int, directory: Path, first: Position
 
     Of good snapshots, on our own disk or in the archive.
     """
-    own = [(snapshots.position_of(path), path) for path in snapshots.paths(directory)]
-    archived = archive.snapshots(epoch)
-    for at in sorted({each for each, _ in own} | {name.position for _, name in archived}):
-        if at + 1 >= first and (loaded := next(_loaded(at, own, archived, directory), None)) is not None:
-            return Follower(loaded.state, loaded.frame_digest)
+    for at, copies in sorted(_kept(archive, epoch, directory).items()):
+        if at + 1 >= first and (follower := _first_good(copies)) is not None:
+            return follower
     return None
 
 
@@ -65,32 +64,35 @@ def followers_before(archive: Archive, epoch: int, directory: Path, position: Po
 
     Those of good snapshots, on our own disk or in the archive, and at last the empty ledger that everything began with.
     """
-    own = [(snapshots.position_of(path), path) for path in snapshots.paths(directory)]
-    archived = archive.snapshots(epoch)
-    for at in sorted({each for each, _ in own} | {name.position for _, name in archived}, reverse=True):
-        if at > position:
-            continue
-        loaded = next(_loaded(at, own, archived, directory), None)
-        if loaded is not None:
-            yield Follower(loaded.state, loaded.frame_digest)
+    for at, copies in sorted(_kept(archive, epoch, directory).items(), reverse=True):
+        if at <= position and (follower := _first_good(copies)) is not None:
+            yield follower
     yield Follower(State(), DIGEST_NONE)
 
 
-def _loaded(
-    at: Position, own: list[tuple[Position, Path]], archived: list[tuple[Store, SnapshotName]], directory: Path
-) -> Iterator[LoadedSnapshot]:
-    for position, path in own:
-        if position == at:
-            try:
-                yield snapshots.load(path)
-            except (SnapshotDamagedError, OSError) as error:
-                _log.warning("snapshot.skipped", file=str(path), reason=str(error))
-    for store, name in archived:
-        if name.position == at:
-            try:
-                yield fetch_snapshot(store, name, directory)
-            except (ArchiveError, SnapshotDamagedError, OSError) as error:
-                _log.warning("snapshot.skipped", store=store.name, reason=str(error))
+Copy = tuple[str, Callable[[], LoadedSnapshot]]
+"""Where a snapshot is, and how to load it."""
+
+
+def _kept(archive: Archive, epoch: int, directory: Path) -> dict[Position, list[Copy]]:
+    """Return the snapshots by their positions, each with its copies, our own first."""
+    found: dict[Position, list[Copy]] = {}
+    for path in snapshots.paths(directory):
+        found.setdefault(snapshots.position_of(path), []).append((str(path), partial(snapshots.load, path)))
+    for store, name in archive.snapshots(epoch):
+        found.setdefault(name.position, []).append((store.name, partial(fetch_snapshot, store, name, directory)))
+    return found
+
+
+def _first_good(copies: list[Copy]) -> Follower | None:
+    for where, load in copies:
+        try:
+            loaded = load()
+        except (ArchiveError, SnapshotDamagedError, OSError) as error:
+            _log.warning("snapshot.skipped", where=where, reason=str(error))
+        else:
+            return Follower(loaded.state, loaded.frame_digest)
+    return None
 
 
 def fetch_snapshot(store: Store, name: SnapshotName, directory: Path) -> LoadedSnapshot:

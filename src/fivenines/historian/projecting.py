@@ -55,8 +55,6 @@ class SqlKeeper:
         """Why history in SQL is not abreast, None if it is."""
         self.positions: dict[int, Position] = {}
         """Where each version is."""
-        self.moved = asyncio.Condition()
-        """Notified when more is stored."""
         self._directory = directory
         self._journal = journal
         self._epoch = epoch
@@ -155,8 +153,6 @@ class SqlKeeper:
             await asyncio.to_thread(projector.project, steps)
             self.positions[projector.version] = steps[-1].frame.position
             self.problem = None
-            async with self.moved:
-                self.moved.notify_all()
 
 
 class _Pending:

@@ -24,6 +24,7 @@ from fivenines.journal.archive import (
     SnapshotName,
     Store,
     StoreError,
+    put_in_all,
 )
 from fivenines.journal.format import DIGEST_NONE
 from fivenines.ledger import State, decode, digest
@@ -270,12 +271,7 @@ def begin_epoch(stores: list[Store], restored: Restored, number: int) -> tuple[E
     epoch = Epoch(
         epoch=number, parent=restored.epoch, position=restored.state.position, digest=restored.frame_digest.hex()
     )
-    failed: list[StoreError] = []
-    for store in stores:
-        try:
-            store.put(epoch.name, msgspec.json.encode(epoch), is_new=True)
-        except StoreError as error:
-            failed.append(error)
+    failed = put_in_all(stores, epoch.name, msgspec.json.encode(epoch), is_new=True)
     if len(failed) == len(stores):
         raise failed[0]
     return epoch, failed

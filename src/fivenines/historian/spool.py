@@ -5,7 +5,6 @@ are carried over by one `Carrier` for each store. What all stores have is delete
 """
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 
@@ -13,13 +12,12 @@ from fivenines.journal.archive import (
     ArchiveError,
     Catalogue,
     ObjectDamagedError,
+    ObjectName,
     SegmentName,
     SnapshotName,
     Store,
-    StoreError,
     catalogue_of,
-    read_segment,
-    read_snapshot,
+    check_object,
 )
 from fivenines.journal.archive.objects import path_through
 
@@ -28,8 +26,6 @@ __all__ = ["Carrier", "Spool"]
 _log = structlog.get_logger("fivenines.historian")
 
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.5, 15.0
-
-Name = SegmentName | SnapshotName
 
 
 class Spool:
@@ -44,8 +40,8 @@ class Spool:
         self.store = store
         self.bytes = 0
         self._stores = stores
-        self._waiting: dict[Name, int] = {}
-        self._lacking: dict[Name, int] = {}
+        self._waiting: dict[ObjectName, int] = {}
+        self._lacking: dict[ObjectName, int] = {}
         self._news: list[asyncio.Event] = []
         self._room = asyncio.Event()
 
@@ -58,15 +54,15 @@ class Spool:
             self._note_if_good(snapshot, size)
 
     @property
-    def waiting(self) -> list[Name]:
+    def waiting(self) -> list[ObjectName]:
         """The objects that some store still lacks, in the order in which they came."""
         return list(self._waiting)
 
-    def size_of(self, name: Name) -> int:
+    def size_of(self, name: ObjectName) -> int:
         """How large an object is that waits, in bytes."""
         return self._waiting[name]
 
-    def waiting_for(self, done: set[Name]) -> list[Name]:
+    def waiting_for(self, done: set[ObjectName]) -> list[ObjectName]:
         """The objects that a store lacks which has `done`."""
         return [name for name in self._waiting if name not in done]
 
@@ -77,7 +73,7 @@ class Spool:
         self._news.append(event)
         return event
 
-    async def put(self, name: Name, data: bytes) -> None:
+    async def put(self, name: ObjectName, data: bytes) -> None:
         """Take an object in, durably. Raises `StoreError`."""
         await asyncio.to_thread(self.store.put, str(name), data)
         self._note(name, len(data))
@@ -94,7 +90,7 @@ class Spool:
             self._room.clear()
             await self._room.wait()
 
-    async def carried(self, name: Name) -> None:
+    async def carried(self, name: ObjectName) -> None:
         """Note that one more store has an object; the last one lets it go."""
         self._lacking[name] -= 1
         if self._lacking[name] == 0:
@@ -103,20 +99,17 @@ class Spool:
             self._room.set()
             await asyncio.to_thread(self.store.delete, [str(name)])
 
-    def _note_if_good(self, name: Name, size: int) -> None:
+    def _note_if_good(self, name: ObjectName, size: int) -> None:
         """Take what was left, unless it is not what was written: then it is as if it had never been sealed."""
         try:
-            if isinstance(name, SegmentName):
-                read_segment(self.store, name)
-            else:
-                read_snapshot(self.store, name)
+            check_object(self.store, name)
         except ObjectDamagedError as error:
             _log.error("spool.damaged", name=error.name, reason=error.reason)
             self.store.delete([str(name)])
         else:
             self._note(name, size)
 
-    def _note(self, name: Name, size: int) -> None:
+    def _note(self, name: ObjectName, size: int) -> None:
         if name not in self._waiting:
             self._waiting[name] = size
             self._lacking[name] = self._stores
@@ -130,11 +123,9 @@ class Carrier:
         self.store = store
         self.problem: str | None = None
         """Why the store has not got everything, None if nothing is in the way."""
-        self.objects = self.bytes = 0
-        """Carried since the start."""
         self._spool = spool
         self._found = found
-        self.done: set[Name] = set()
+        self.done: set[ObjectName] = set()
         """Of what is in the spool, what this store has."""
         self._news = spool.subscribe()
 
@@ -170,7 +161,7 @@ class Carrier:
             await self._spool.carried(name)
         self.done.intersection_update(self._spool.waiting)
 
-    async def _carry(self, name: Name) -> None:
+    async def _carry(self, name: ObjectName) -> None:
         assert self._found is not None
         try:
             data = await asyncio.to_thread(self._spool.store.get, str(name))
@@ -179,29 +170,16 @@ class Carrier:
             _log.error("spool.lost", name=str(name), reason=error.reason)
             return
         await asyncio.to_thread(self.store.put, str(name), data)
-        self.objects += 1
-        self.bytes += len(data)
         if isinstance(name, SegmentName):
             self._found.segments[name] = len(data)
         else:
             self._found.snapshots[name] = len(data)
 
 
-def _has(found: Catalogue, name: Name, size: int) -> bool:
+def _has(found: Catalogue, name: ObjectName, size: int) -> bool:
     """Whether a store has an object, or longer segments in its place."""
     if isinstance(name, SnapshotName):
         return found.snapshots.get(name) == size
     if name in found.segments:
         return found.segments[name] == size
     return path_through(found.segments_of(name.epoch), name.first)[1] >= name.last
-
-
-def write_epoch(stores: Sequence[Store], name: str, data: bytes) -> list[StoreError]:
-    """Write how an epoch began into all stores; return what failed. Blocks."""
-    failed: list[StoreError] = []
-    for store in stores:
-        try:
-            store.put(name, data)
-        except StoreError as error:
-            failed.append(error)
-    return failed

@@ -24,17 +24,18 @@ from fivenines.journal.archive import (
     ArchiveError,
     Catalogue,
     ObjectDamagedError,
+    ObjectName,
     SegmentName,
     SnapshotName,
     Store,
     catalogue_of,
+    check_object,
     gaps,
     pack_segment,
     pack_snapshot,
     read_segment,
     read_snapshot,
 )
-from fivenines.journal.format import DIGEST_NONE
 
 __all__ = ["Tidier", "Verdict", "expired", "mergeable", "repair_missing", "scrub_one", "superseded"]
 
@@ -46,7 +47,6 @@ _SMALL_SHARE = 0.5
 _DAY_S = 86_400.0
 
 Verdict = Literal["good", "repaired", "beyond repair"]
-Name = SegmentName | SnapshotName
 
 
 def mergeable(segments: Mapping[SegmentName, int], segment_bytes: int) -> list[list[SegmentName]]:
@@ -78,7 +78,7 @@ def superseded(segments: Mapping[SegmentName, int]) -> list[SegmentName]:
     return found
 
 
-def expired(found: Catalogue, retention: Retention, now_s: float) -> list[Name]:
+def expired(found: Catalogue, retention: Retention, now_s: float) -> list[ObjectName]:
     """Return the objects that serve no position which shall be restorable.
 
     The newest snapshot that is old enough stays, and every frame after it: from there on, all can be restored. Older
@@ -89,7 +89,7 @@ def expired(found: Catalogue, retention: Retention, now_s: float) -> list[Name]:
     else:
         old_us = (now_s - retention.keep_s) * 1e6
         keep_from = max((name for name in found.snapshots if name.time_us <= old_us), default=None)
-    gone: list[Name] = []
+    gone: list[ObjectName] = []
     if keep_from is not None:
         before = (keep_from.epoch, keep_from.position)
         gone += [name for name in found.segments if (name.epoch, name.last) <= before]
@@ -99,27 +99,24 @@ def expired(found: Catalogue, retention: Retention, now_s: float) -> list[Name]:
     before_it: SnapshotName | None = None
     for name in sorted(set(found.snapshots) - set(gone)):
         day = (name.epoch, name.time_us // (_DAY_S * 1e6))
-        # One that the frames do not lead to, from the one that stays before it, is all there is of what comes after it.
-        start = before_it.position + 1 if before_it is not None and before_it.epoch == name.epoch else 1
-        is_led_to = found.reach(name.epoch, start) >= name.position
-        if name.time_us < young_us and name != keep_from and day in days and is_led_to:
-            gone.append(name)
-            continue
+        if name.time_us < young_us and name != keep_from and day in days:
+            # One that the frames do not lead to, from the one that stays before it, is all there is of what follows it.
+            start = before_it.position + 1 if before_it is not None and before_it.epoch == name.epoch else 1
+            if found.reach(name.epoch, start) >= name.position:
+                gone.append(name)
+                continue
         days.add(day)
         before_it = name
     return gone
 
 
-def scrub_one(store: Store, name: Name, others: Archive) -> Verdict:
+def scrub_one(store: Store, name: ObjectName, others: Archive) -> Verdict:
     """Check an object, and write it anew from another store if it is not what was written. Blocks.
 
     Raises `StoreError` when the store cannot be read or written now.
     """
     try:
-        if isinstance(name, SegmentName):
-            read_segment(store, name)
-        else:
-            read_snapshot(store, name)
+        check_object(store, name)
     except ObjectDamagedError as error:
         _log.error("archive.damaged", store=error.store, name=error.name, reason=error.reason)
     else:
@@ -134,14 +131,13 @@ def scrub_one(store: Store, name: Name, others: Archive) -> Verdict:
 
 
 def repair_missing(
-    store: Store, epoch: int, others: Archive, *, all_before: bool = True, upto: Position = 0
+    store: Store, found: Catalogue, epoch: int, others: Archive, *, all_before: bool = True, upto: Position = 0
 ) -> tuple[int, list[tuple[Position, Position]]]:
     """Bring what a store lacks of an epoch from others; return how many segments came, and what nobody has. Blocks.
 
-    Frames are missing between segments, and up to `upto`; with `all_before` also before the first one, as far back as
+    `found` is what the store has. Frames are missing between segments, and up to `upto`; with `all_before` also before the first one, as far back as
     any other store has them. What others have beyond that is not missing: it is on its way.
     """
-    found = catalogue_of(store)
     own = found.segments_of(epoch)
     elsewhere = [name for each in others.stores for name in others.listed(each).segments_of(epoch)]
     if not own and not (upto and elsewhere):
@@ -178,28 +174,10 @@ def repair_missing(
 def _segment_again(name: SegmentName, others: Archive) -> bytes | None:
     """Make a segment from the frames that other stores have; None if they have not all of them."""
     try:
-        frames = list(others.read(name.epoch, name.first, name.last))
-        previous = _digest_before(name, others)
+        before, frames = others.piece(name.epoch, name.first, name.last)
     except ArchiveError:
         return None
-    if not frames or frames[-1].position != name.last or previous is None:
-        return None
-    return pack_segment(frames, previous)
-
-
-def _digest_before(name: SegmentName, others: Archive) -> bytes | None:
-    """Return the digest of the frame before a segment: what the segment of another store says of it."""
-    if name.first == 1:
-        return DIGEST_NONE
-    for store in others.stores:
-        for each in others.listed(store).segments_of(name.epoch):
-            if each.first <= name.first <= each.last:
-                try:
-                    head, frames = read_segment(store, each)
-                except ArchiveError:
-                    continue
-                return head.previous_digest if each.first == name.first else frames[name.first - each.first - 1].digest
-    return None
+    return pack_segment(frames, before)
 
 
 def _snapshot_again(name: SnapshotName, others: Archive) -> bytes | None:
@@ -234,7 +212,7 @@ class Tidier:
         self._peers = peers
         self._epoch = epoch
         self._settings = settings
-        self._checked: dict[str, set[Name]] = {store.name: set() for store in stores}
+        self._checked: dict[str, set[ObjectName]] = {store.name: set() for store in stores}
         self._bad: dict[str, set[object]] = {store.name: set() for store in stores}
 
     async def run(self) -> None:
@@ -251,22 +229,24 @@ class Tidier:
 
     def tidy(self, store: Store) -> None:
         """Tidy a store once, and check the next part of it. Blocks. Raises `StoreError`."""
-        self._merge(store)
         found = catalogue_of(store)
+        if self._merge(store, found.segments):
+            found = catalogue_of(store)
         if gone := [*self._superseded(store, found), *expired(found, self._settings.retention, time.time())]:
             store.delete([str(name) for name in gone])
             self.deleted += len(gone)
-        names: list[Name] = sorted(set(found.segments) - set(gone))
+        names: list[ObjectName] = sorted(set(found.segments) - set(gone))
         names += sorted(set(found.snapshots) - set(gone))
         self.scrub(store, names, share=min(1.0, self._settings.tidy_s / self._settings.scrub_s))
 
-    def scrub(self, store: Store, names: list[Name], *, share: float = 1.0, is_whole: bool = False) -> None:
+    def scrub(self, store: Store, names: list[ObjectName], *, share: float = 1.0, is_whole: bool = False) -> None:
         """Check a share of the objects of a store, those that have waited longest. Blocks. Raises `StoreError`.
 
         With `is_whole`, nothing is on its way: what other stores have beyond this one's end is missing too.
         """
         others = Archive([each for each in (*self._stores, *self._peers) if each.name != store.name])
         others.look()
+        found = catalogue_of(store)
         checked, bad = self._checked[store.name], self._bad[store.name]
         bad.intersection_update(names)
         elsewhere = (
@@ -277,9 +257,7 @@ class Tidier:
                 (name.last for each in others.stores for name in others.listed(each).segments_of(epoch)), default=0
             )
             brought, lacking = repair_missing(
-                store,
-                epoch,
-                others,
+                *(store, found, epoch, others),
                 all_before=self._settings.retention.keep_s is None,
                 upto=upto if is_whole else self._upto.get(store.name, 0) if epoch == self._epoch else 0,
             )
@@ -299,7 +277,10 @@ class Tidier:
             self.repaired += verdict == "repaired"
             (bad.add if verdict == "beyond repair" else bad.discard)(name)
             checked.add(name)
-        self._copy_epochs(store, others)
+        known = {epoch.epoch for epoch in found.epochs}
+        for number, begun in others.epochs.items():
+            if number not in known:
+                store.put(begun.name, msgspec.json.encode(begun))
         self.beyond_repair = sum(map(len, self._bad.values()))
 
     @staticmethod
@@ -330,8 +311,10 @@ class Tidier:
     def _epochs_upto(self, store: Store) -> list[int]:
         return [self._epoch] if store.name in self._upto else []
 
-    def _merge(self, store: Store) -> None:
-        for run in mergeable(catalogue_of(store).segments, self._settings.segment_bytes):
+    def _merge(self, store: Store, segments: Mapping[SegmentName, int]) -> int:
+        """Put small segments together, and return how many there were of them."""
+        merged = 0
+        for run in mergeable(segments, self._settings.segment_bytes):
             try:
                 parts = [read_segment(store, name) for name in run]
             except ObjectDamagedError:
@@ -343,11 +326,6 @@ class Tidier:
             store.put(str(name), pack_segment(frames, parts[0][0].previous_digest, parts[-1][0].outcomes_digest))
             read_segment(store, name)  # raises, and nothing is deleted
             store.delete([str(each) for each in run])
-            self.merged += len(run)
-
-    @staticmethod
-    def _copy_epochs(store: Store, others: Archive) -> None:
-        known = {epoch.epoch for epoch in catalogue_of(store).epochs}
-        for number, epoch in others.epochs.items():
-            if number not in known:
-                store.put(epoch.name, msgspec.json.encode(epoch))
+            merged += len(run)
+        self.merged += merged
+        return merged

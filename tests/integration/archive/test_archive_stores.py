@@ -174,7 +174,7 @@ def test_frames_missing_everywhere_are_told_as_a_gap(stores: list[Store], life: 
     stores[1].delete([str(SegmentName(1, 21, 30))])
     others = Archive([stores[1]])
     others.look()
-    assert repair_missing(stores[0], 1, others) == (1, [(21, 30)])
+    assert repair_missing(stores[0], catalogue_of(stores[0]), 1, others) == (1, [(21, 30)])
     assert SegmentName(1, 11, 20) in catalogue_of(stores[0]).segments
 
 

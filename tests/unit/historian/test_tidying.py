@@ -14,7 +14,7 @@ LIMIT = 100
 
 
 def catalogue(segments: list[SegmentName], snapshots: list[SnapshotName]) -> Catalogue:
-    return Catalogue(dict.fromkeys(segments, 1), dict.fromkeys(snapshots, 1), [], {}, [])
+    return Catalogue(dict.fromkeys(segments, 1), dict.fromkeys(snapshots, 1), [], [])
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 120), st.booleans()), max_size=40))

@@ -8,18 +8,19 @@ from fivenines.journal.archive.errors import (
     OtherJournalError,
     StoreError,
 )
-from fivenines.journal.archive.objects import Epoch, SegmentName, SnapshotName, pack_segment, pack_snapshot
+from fivenines.journal.archive.objects import Epoch, ObjectName, SegmentName, SnapshotName, pack_segment, pack_snapshot
 from fivenines.journal.archive.reading import (
     Archive,
     Catalogue,
     Part,
     catalogue_of,
+    check_object,
     first_epoch,
     gaps,
     read_segment,
     read_snapshot,
 )
-from fivenines.journal.archive.store import Listed, Store, StoreUrlError, open_store
+from fivenines.journal.archive.store import Listed, Store, StoreUrlError, open_store, put_in_all
 
 __all__ = [
     "Archive",
@@ -30,6 +31,7 @@ __all__ = [
     "MissingFramesError",
     "ObjectDamagedError",
     "ObjectMissingError",
+    "ObjectName",
     "OtherJournalError",
     "Part",
     "SegmentName",
@@ -38,11 +40,13 @@ __all__ = [
     "StoreError",
     "StoreUrlError",
     "catalogue_of",
+    "check_object",
     "first_epoch",
     "gaps",
     "open_store",
     "pack_segment",
     "pack_snapshot",
+    "put_in_all",
     "read_segment",
     "read_snapshot",
 ]

@@ -38,6 +38,7 @@ from fivenines.journal.port import Frame, Position
 
 __all__ = [
     "Epoch",
+    "ObjectName",
     "SegmentHead",
     "SegmentName",
     "SnapshotName",
@@ -97,6 +98,9 @@ class SnapshotName(Struct, frozen=True, order=True):
         """Return what a name says, None if it is not a snapshot's."""
         match = _SNAPSHOT.fullmatch(name)
         return SnapshotName(*map(int, match.groups())) if match else None
+
+
+ObjectName = SegmentName | SnapshotName
 
 
 class Epoch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

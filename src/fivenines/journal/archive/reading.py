@@ -22,6 +22,7 @@ from fivenines.journal.archive.errors import (
 )
 from fivenines.journal.archive.objects import (
     Epoch,
+    ObjectName,
     SegmentHead,
     SegmentName,
     SnapshotName,
@@ -35,7 +36,17 @@ from fivenines.journal.archive.store import Store
 from fivenines.journal.format import DIGEST_NONE, FormatError
 from fivenines.journal.port import Frame, Position
 
-__all__ = ["Archive", "Catalogue", "Part", "catalogue_of", "first_epoch", "gaps", "read_segment", "read_snapshot"]
+__all__ = [
+    "Archive",
+    "Catalogue",
+    "Part",
+    "catalogue_of",
+    "check_object",
+    "first_epoch",
+    "gaps",
+    "read_segment",
+    "read_snapshot",
+]
 
 Told = Callable[[ObjectDamagedError], None]
 
@@ -47,8 +58,6 @@ class Catalogue(Struct):
     """Each with its size in bytes."""
     snapshots: dict[SnapshotName, int]
     epochs: list[Epoch]
-    written_s: dict[str, float]
-    """When each object was written, in unix time."""
     damaged: list[ObjectDamagedError]
     """Beginnings of epochs that cannot be read."""
 
@@ -81,7 +90,7 @@ def first_epoch() -> Epoch:
 
 def catalogue_of(store: Store) -> Catalogue:
     """List a store. What has the name of nothing that we know is left alone. Raises `StoreError`."""
-    found = Catalogue({}, {}, [], {}, [])
+    found = Catalogue({}, {}, [], [])
     for item in store.list("epochs"):
         if (segment := SegmentName.parse(item.name)) is not None:
             found.segments[segment] = item.bytes
@@ -99,9 +108,6 @@ def catalogue_of(store: Store) -> Catalogue:
                 found.damaged.append(error)
                 continue
             found.epochs.append(epoch)
-        else:
-            continue
-        found.written_s[item.name] = item.written_s
     return found
 
 
@@ -122,6 +128,14 @@ def read_snapshot(store: Store, name: SnapshotName) -> bytes:
         return parse_snapshot(data)
     except FormatError as error:
         raise ObjectDamagedError(store.name, str(name), f"byte {error.offset}: {error.reason}") from error
+
+
+def check_object(store: Store, name: ObjectName) -> None:
+    """Read an object and check all of it that can be checked here. Raises as `read_segment` does."""
+    if isinstance(name, SegmentName):
+        read_segment(store, name)
+    else:
+        read_snapshot(store, name)
 
 
 class Archive:
@@ -151,7 +165,7 @@ class Archive:
             try:
                 self.catalogues[store.name] = catalogue_of(store)
             except StoreError as error:
-                self.catalogues[store.name] = Catalogue({}, {}, [], {}, [])
+                self.catalogues[store.name] = Catalogue({}, {}, [], [])
                 self.unreachable.append(error)
         for found in self.catalogues.values():
             for damage in found.damaged:
@@ -247,6 +261,17 @@ class Archive:
         Raises:
             MissingFramesError: no store has a good copy of a frame before `last`.
         """
+        return (frame for _, frame in self._links(epoch, start, last, previous_digest))
+
+    def piece(self, epoch: int, first: Position, last: Position) -> tuple[bytes, list[Frame]]:
+        """Return the frames from `first` to `last`, and the digest of the frame before them. Raises as `read` does."""
+        links = list(self._links(epoch, first, last, None))
+        return links[0][0], [frame for _, frame in links]
+
+    def _links(
+        self, epoch: int, start: Position, last: Position | None, previous_digest: bytes | None
+    ) -> Iterator[tuple[bytes, Frame]]:
+        """Iterate over frames as `read` does, each with the digest of the one before it."""
         position, digest = start, previous_digest
         if start == 1 and digest is None:
             digest = DIGEST_NONE
@@ -255,19 +280,22 @@ class Archive:
             while stop is None or position <= stop:
                 if position < part.first:
                     raise MissingFramesError(position, None, [f"epoch {part.epoch} begins at position {part.first}"])
-                frames = self._frames_at(part.epoch, position, digest, must=last is not None or part.last is not None)
-                if frames is None:
+                found = self._frames_at(part.epoch, position, digest, must=last is not None or part.last is not None)
+                if found is None:
                     return
+                digest, frames = found
                 for frame in frames:
                     if stop is not None and frame.position > stop:
                         break
-                    yield frame
+                    yield digest, frame
                     position, digest = frame.position + 1, frame.digest
 
     def _frames_at(
         self, epoch: int, position: Position, digest: bytes | None, *, must: bool, is_second: bool = False
-    ) -> list[Frame] | None:
-        """Return frames from `position` on, out of the first good copy; None at the end of all, unless there must.
+    ) -> tuple[bytes, list[Frame]] | None:
+        """Return the digest before `position` and the frames from there on, out of the first good copy.
+
+        None at the end of all, unless there must be some.
 
         What was listed and is gone by now may have been put together with its neighbours: then it is looked again.
         """
@@ -281,10 +309,8 @@ class Archive:
                     continue
                 try:
                     head, frames = read_segment(store, name)
-                    frames_here = frames[position - name.first :]
-                    before = (
-                        head.previous_digest if position == name.first else frames[position - name.first - 1].digest
-                    )
+                    at = position - name.first
+                    before = frames[at - 1].digest if at else head.previous_digest
                     if digest is not None and before != digest:
                         raise ObjectDamagedError(  # noqa: TRY301 - the same to whoever reads
                             store.name, str(name), f"frame {position} does not follow from the one before it"
@@ -301,23 +327,16 @@ class Archive:
                 else:
                     if head.outcomes_digest != DIGEST_NONE:
                         self.outcomes[head.last] = head.outcomes_digest
-                    return frames_here
+                    return before, frames[at:]
         if is_stale and not is_second:
             self.look()
             return self._frames_at(epoch, position, digest, must=must, is_second=True)
-        if not found and not must and not self._has_later(epoch, position):
+        firsts = (name.first for each in self.catalogues.values() for name in each.segments_of(epoch))
+        later = min((first for first in firsts if first > position), default=None)
+        if not found and not must and later is None:
             return None
         found += map(str, self.unreachable)
-        raise MissingFramesError(position, self._next_after(epoch, position), found)
-
-    def _has_later(self, epoch: int, position: Position) -> bool:
-        return any(name.first > position for each in self.catalogues.values() for name in each.segments_of(epoch))
-
-    def _next_after(self, epoch: int, position: Position) -> Position | None:
-        later = (
-            name.first for each in self.catalogues.values() for name in each.segments_of(epoch) if name.first > position
-        )
-        return min(later, default=0) - 1 if self._has_later(epoch, position) else None
+        raise MissingFramesError(position, None if later is None else later - 1, found)
 
 
 def gaps(names: list[SegmentName]) -> list[tuple[Position, Position]]:

@@ -14,7 +14,7 @@ All methods block. What is written is durable when `put` returns: object stores 
 import datetime
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -26,7 +26,7 @@ from obstore.store import from_url
 from fivenines.journal.archive.errors import ObjectMissingError, StoreError
 from fivenines.journal.disk import sync_directory
 
-__all__ = ["Listed", "Store", "StoreUrlError", "open_store"]
+__all__ = ["Listed", "Store", "StoreUrlError", "open_store", "put_in_all"]
 
 _TIMEOUT = datetime.timedelta(seconds=30)
 _CONNECT_TIMEOUT = datetime.timedelta(seconds=3)
@@ -45,8 +45,6 @@ class Listed(NamedTuple):
 
     name: str
     bytes: int
-    written_s: float
-    """When, in unix time."""
 
 
 class Store:
@@ -108,11 +106,22 @@ class Store:
         try:
             for page in obstore.list(self._objects, prefix or None):
                 for item in page:
-                    yield Listed(item["path"], item["size"], item["last_modified"].timestamp())
+                    yield Listed(item["path"], item["size"])
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
             raise StoreError(self.name, f"cannot list {prefix or 'it'}", _reason(error)) from error
+
+
+def put_in_all(stores: Iterable[Store], name: str, data: bytes, *, is_new: bool = False) -> list[StoreError]:
+    """Write an object into each store as `Store.put` does, and return what failed. Blocks."""
+    failed: list[StoreError] = []
+    for store in stores:
+        try:
+            store.put(name, data, is_new=is_new)
+        except StoreError as error:
+            failed.append(error)
+    return failed
 
 
 def open_store(url: str, *, make: bool = True) -> Store:
