@@ -1,58 +1,21 @@
 """The benchmarks of history: the archive, restoring from it, SQL, events and functions."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-
-import msgspec
 
 from bench.events import measure_cold_starts, measure_delivery
 from bench.harness import Benchmark, Figure, Run, Setting
+from bench.in_process import prepare
 from bench.peers.postgres import postgres_cluster
-from bench.processes import BenchError
 from bench.sql_history import measure_sql_history, steps_of
-from bench.workload import BATCH_SIZE
 from fivenines.historian.sql import LATEST, open_engine
 
 __all__ = ["HISTORY"]
 
-ROOT = Path(__file__).parents[1]
 MILLION = 1_000_000
 EVENTS_PER_S = 100
 COLD_STARTS = 10
-
-
-def run_task(task: str, folder: Path, count: int) -> Mapping[str, float]:
-    """Run a task of `bench.archive` in a process of its own."""
-    command = [sys.executable, "-m", "bench.archive", task, str(folder), str(count)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    if done.returncode:
-        raise BenchError(f"{task} failed: {done.stderr.decode(errors='replace')[-2_000:]}")
-    return msgspec.json.decode(done.stdout, type=dict[str, float])
-
-
-@contextmanager
-def archiving(setting: Setting) -> Iterator[Run]:
-    """Give each run a folder of its own."""
-    numbers = iter(range(MILLION))
-
-    def run() -> Mapping[str, float]:
-        folder = setting.work / str(next(numbers))
-        folder.mkdir()
-        return run_task("archive", folder, setting.scaled(MILLION) // BATCH_SIZE * BATCH_SIZE)
-
-    yield run
-
-
-@contextmanager
-def restoring(setting: Setting) -> Iterator[Run]:
-    """Make an archive once, and restore from it."""
-    count = setting.scaled(MILLION) // BATCH_SIZE * BATCH_SIZE
-    run_task("make_archive", setting.work, count)
-    yield partial(run_task, "restore", setting.work, count)
 
 
 @contextmanager
@@ -115,13 +78,13 @@ HISTORY = (
             "archive_mb_per_s": Figure("MB/s", "frames applied, sealed, and written durably to a folder, one process"),
             "archive_size_share": Figure("share", "what is left of them", less_is_better=True),
         },
-        archiving,
+        partial(prepare, "archive", None, MILLION, module="bench.archive"),
         runs_max=3,
     ),
     Benchmark(
         "restore",
         {"restore_per_s": Figure("transactions/s", "restored from the first frame on, checked, applied, digested")},
-        restoring,
+        partial(prepare, "restore", "make_archive", MILLION, module="bench.archive"),
         runs_max=3,
     ),
     Benchmark(

@@ -13,15 +13,15 @@ from bench.harness import Benchmark, Figure, Run, Setting
 from bench.processes import BenchError
 from bench.workload import BATCH_SIZE
 
-__all__ = ["EMBEDDED"]
+__all__ = ["EMBEDDED", "prepare"]
 
 ROOT = Path(__file__).parents[1]
 MILLION = 1_000_000
 
 
-def run_task(task: str, folder: Path, count: int) -> Mapping[str, float]:
-    """Run a task in a process of its own."""
-    command = [sys.executable, "-m", "bench.embedded", task, str(folder), str(count)]
+def run_task(module: str, task: str, folder: Path, count: int) -> Mapping[str, float]:
+    """Run a task of a module in a process of its own."""
+    command = [sys.executable, "-m", module, task, str(folder), str(count)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         raise BenchError(f"{task} failed: {done.stderr.decode(errors='replace')[-2_000:]}")
@@ -29,18 +29,20 @@ def run_task(task: str, folder: Path, count: int) -> Mapping[str, float]:
 
 
 @contextmanager
-def prepare(task: str, made_by: str | None, count: int, setting: Setting) -> Iterator[Run]:
+def prepare(
+    task: str, made_by: str | None, count: int, setting: Setting, *, module: str = "bench.embedded"
+) -> Iterator[Run]:
     """Make what the task needs once, and give each run a folder of its own where it writes itself."""
     count = setting.scaled(count) // BATCH_SIZE * BATCH_SIZE
     if made_by is not None:
-        run_task(made_by, setting.work, count)
+        run_task(module, made_by, setting.work, count)
     number = 0
 
     def run() -> Mapping[str, float]:
         nonlocal number
         number += 1
         folder = setting.work if made_by else setting.work / str(number)
-        return run_task(task, folder, count)
+        return run_task(module, task, folder, count)
 
     yield run
 

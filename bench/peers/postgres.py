@@ -7,8 +7,6 @@ Durability is what ours is held to as well: an acknowledged transaction is on di
 Everything else is set for speed: see SETTINGS.
 """
 
-import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import BenchError, running
+from fivenines.drill.postgres import PostgresMissingError, postgres_programs, postgres_user
 
 __all__ = ["ACCOUNTS", "DATABASE", "SETTINGS", "Cluster", "postgres_cluster", "postgres_version"]
 
@@ -109,38 +108,25 @@ class Cluster:
         return int(count)
 
 
-def find_bin() -> Path:
-    """Find the newest installed server's programs."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if versions:
-        return versions[-1].parent
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    raise BenchError("PostgreSQL is not installed: apt-get install postgresql")
+def installed() -> tuple[Path, str | None]:
+    """Return where the server's programs are, and who is to run them. Raises `BenchError`."""
+    try:
+        return postgres_programs(), postgres_user()
+    except PostgresMissingError as error:
+        raise BenchError(str(error)) from error
 
 
 def postgres_version() -> str:
     """Return the version of the server that would run, as in `postgres (PostgreSQL) 15.12`."""
     return subprocess.run(
-        [find_bin() / "postgres", "--version"], capture_output=True, text=True, check=True
+        [installed()[0] / "postgres", "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def postgres_user() -> str | None:
-    """Return who is to run the server: None for the present user."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres").pw_name
-    except KeyError:
-        raise BenchError("root may not run PostgreSQL, and there is no user postgres to run it") from None
 
 
 @contextmanager
 def postgres_cluster(work: Path) -> Iterator[Cluster]:
     """Run a cluster with the schema, and empty books of 10,000 accounts, for as long as the block lasts."""
-    bin_folder = find_bin()
-    user = postgres_user()
+    bin_folder, user = installed()
     data, log = work / "postgres", work / "postgres.log"
     # A socket's path is bounded to about a hundred bytes, and a checkout may lie deep.
     with tempfile.TemporaryDirectory(prefix="fivenines-bench-") as short:

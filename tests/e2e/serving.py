@@ -17,7 +17,7 @@ import httpx
 
 from fivenines.ids import new_id
 
-__all__ = ["Api", "Server", "ServerStartError", "raw_exchange", "run_server", "start_and_kill"]
+__all__ = ["Api", "Killable", "Server", "ServerStartError", "raw_exchange", "run_server", "start_and_kill"]
 
 _START_S_MAX = 60
 _STOP_S_MAX = 60
@@ -31,7 +31,38 @@ class ServerStartError(Exception):
         self.log = log
 
 
-class Server:
+class Killable:
+    """A process that says on stdout when it is ready, and that is ended by us."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self._wait()
+
+    def stop(self) -> int:
+        """End it with SIGTERM, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def _wait(self) -> int:
+        status = self.process.wait(timeout=_STOP_S_MAX)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        else:
+            self._wait()
+
+
+class Server(Killable):
     """A running server. Its log is in `<directory>.log`, beside its data."""
 
     def __init__(self, directory: Path, *options: str) -> None:
@@ -60,31 +91,6 @@ class Server:
     def log(self) -> str:
         """What the server wrote to stderr, over all of its starts."""
         return self.log_path.read_text()
-
-    def kill(self) -> None:
-        """End it with SIGKILL, and wait until it is gone."""
-        self.process.kill()
-        self._wait()
-
-    def stop(self) -> int:
-        """End it with SIGTERM, and return its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self._wait()
-
-    def _wait(self) -> int:
-        status = self.process.wait(timeout=_STOP_S_MAX)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.kill()
-        else:
-            self._wait()
 
 
 def start_and_kill(directory: Path, after_s: float, *options: str) -> None:

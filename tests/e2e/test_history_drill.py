@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fivenines.drill.history import HistoryDrill, Outcomes, run_drill
+from fivenines.drill.history import HistoryDrill, Outcomes, judge_archive, run_drill
 from fivenines.drill.object_store import seaweedfs_program
+from fivenines.historian.follower import Follower
+from fivenines.journal.archive import open_store
+from fivenines.journal.format import DIGEST_NONE
+from fivenines.ledger import Outcome, PostOne, State, decode
+from tests.integration.archive.lives import archive_life, make_life
 from tests.integration.etcd.clusters import need_etcd
 
 
@@ -42,18 +47,9 @@ def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_
 )
 def test_the_drill_tells_what_it_is_there_to_tell(tmp_path: Path, spoil: object, says: str) -> None:
     """The judge on an archive of its own, with an answer that nobody gave."""
-    from fivenines.drill.history import judge_archive
-    from fivenines.journal.archive import open_store
-    from fivenines.ledger import Outcome, PostOne, decode
-    from tests.integration.archive.lives import archive_life, make_life
-
     life = make_life(tmp_path, frames=30)
     archive_life(open_store(str(tmp_path / "archive")), life)
     done = Outcomes()
-    from fivenines.historian.follower import Follower
-    from fivenines.journal.format import DIGEST_NONE
-    from fivenines.ledger import State
-
     follower = Follower(State(), DIGEST_NONE)
     follower.replay(life.frames)
     for frame in life.frames:

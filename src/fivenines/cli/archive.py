@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings
+from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings, open_journal
 from fivenines.cli.history import check_database
 from fivenines.cli.output import (
     JSON,
@@ -26,7 +26,6 @@ from fivenines.cli.output import (
 
 if TYPE_CHECKING:
     from fivenines.historian.restoring import Restored, Target
-    from fivenines.journal import SharedJournal
     from fivenines.journal.archive import Store
     from fivenines.journal.etcd import EtcdJournalSettings
 
@@ -195,7 +194,7 @@ def historian(
             ),
         )
         try:
-            uvloop.run(keep_history(settings, partial(_open_journal, etcd), on_ready=tell_ready))
+            uvloop.run(keep_history(settings, partial(open_journal, etcd), on_ready=tell_ready))
         except JournalLockedError as error:
             raise CommandFailedError(
                 str(error), hint="one folder has one historian: stop the other, or choose another --data"
@@ -204,12 +203,6 @@ def historian(
             raise CommandFailedError(str(error), hint="it takes a newer release") from error
         except OSError as error:
             raise CommandFailedError(f"{error.strerror or error}: {error.filename or f'{host}:{port}'}") from error
-
-
-async def _open_journal(settings: "EtcdJournalSettings") -> "SharedJournal":
-    from fivenines.journal.etcd import EtcdJournal
-
-    return await EtcdJournal.open(settings)
 
 
 def restore(

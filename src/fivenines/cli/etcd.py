@@ -8,9 +8,19 @@ import typer
 from fivenines.cli.output import JSON, CommandFailedError, configure_logs, out, print_json, telling_errors
 
 if TYPE_CHECKING:
+    from fivenines.journal import SharedJournal
     from fivenines.journal.etcd import EtcdJournalSettings
 
-__all__ = ["JOURNAL", "AuthoritiesOption", "CertificateOption", "KeyOption", "etcd_settings", "found", "register"]
+__all__ = [
+    "JOURNAL",
+    "AuthoritiesOption",
+    "CertificateOption",
+    "KeyOption",
+    "etcd_settings",
+    "found",
+    "open_journal",
+    "register",
+]
 
 SCHEME = "etcd://"
 DEFAULT_PREFIX = "/fivenines/journal/"
@@ -118,3 +128,10 @@ def found(
         print_json({"event": "founded", "prefix": settings.prefix, "endpoints": settings.endpoints})
     else:
         out.print(f"there is a journal under [bold]{settings.prefix}[/] of {', '.join(settings.endpoints)}")
+
+
+async def open_journal(settings: "EtcdJournalSettings") -> "SharedJournal":
+    """Open the journal in etcd. Raises as `EtcdJournal.open` does."""
+    from fivenines.journal.etcd import EtcdJournal
+
+    return await EtcdJournal.open(settings)

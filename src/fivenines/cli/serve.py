@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings
+from fivenines.cli.etcd import JOURNAL, AuthoritiesOption, CertificateOption, KeyOption, etcd_settings, open_journal
 from fivenines.cli.output import DATA, CommandFailedError, bar, configure_logs, errors, print_json, telling_errors
 
 if TYPE_CHECKING:
-    from fivenines.journal import SharedJournal
-    from fivenines.journal.etcd import EtcdJournalSettings
     from fivenines.node import Identity, Node
 
 __all__ = ["register"]
@@ -149,7 +147,7 @@ def serve(
                     ),
                 )
                 serving = serve_in_region(
-                    shared, partial(_open_journal, etcd), on_ready=tell_ready, on_progress=bars.replay
+                    shared, partial(open_journal, etcd), on_ready=tell_ready, on_progress=bars.replay
                 )
             uvloop.run(serving)
         except JournalLockedError as error:
@@ -186,12 +184,6 @@ def _identity(name: str | None, region: str | None, url: str) -> "Identity":
         return Identity(name=name, region=region, url=url)
     except ValueError as error:
         raise CommandFailedError(f"--{error}") from error
-
-
-async def _open_journal(settings: "EtcdJournalSettings") -> "SharedJournal":
-    from fivenines.journal.etcd import EtcdJournal
-
-    return await EtcdJournal.open(settings)
 
 
 def _hint(error: OSError) -> str:

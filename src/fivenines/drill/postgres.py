@@ -8,7 +8,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-__all__ = ["PostgresMissingError", "PostgresServer", "has_postgres"]
+__all__ = ["PostgresMissingError", "PostgresServer", "has_postgres", "postgres_programs", "postgres_user"]
 
 _OPTIONS = "-c listen_addresses='' -c jit=off"
 
@@ -17,7 +17,8 @@ class PostgresMissingError(Exception):
     """PostgreSQL cannot be run here; the sentence says why."""
 
 
-def _programs() -> Path:
+def postgres_programs() -> Path:
+    """Return the folder of the newest installed server's programs. Raises `PostgresMissingError`."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if versions:
         return versions[-1].parent
@@ -26,13 +27,24 @@ def _programs() -> Path:
     raise PostgresMissingError("PostgreSQL is not installed (Debian: postgresql)")
 
 
+def postgres_user() -> str | None:
+    """Return who is to run the server: None for the present user. Raises `PostgresMissingError`."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        raise PostgresMissingError("root may not run PostgreSQL, and there is no user postgres to run it") from None
+
+
 def has_postgres() -> bool:
     """Whether PostgreSQL can be run here."""
     try:
-        _programs()
+        postgres_programs()
+        postgres_user()
     except PostgresMissingError:
         return False
-    return os.geteuid() != 0 or any(entry.pw_name == "postgres" for entry in pwd.getpwall())
+    return True
 
 
 class PostgresServer:
@@ -46,12 +58,7 @@ class PostgresServer:
     """
 
     def __init__(self, options: str = "") -> None:
-        self._bin = _programs()
-        self._user: str | None = None
-        if os.geteuid() == 0:
-            if not any(entry.pw_name == "postgres" for entry in pwd.getpwall()):
-                raise PostgresMissingError("root may not run PostgreSQL, and there is no user postgres to run it")
-            self._user = "postgres"
+        self._bin, self._user = postgres_programs(), postgres_user()
         # A socket's path is bounded to about a hundred bytes, and the folders of drills lie deep.
         self._folder = Path(tempfile.mkdtemp(prefix="fivenines-sql-"))
         if self._user is not None:

@@ -39,7 +39,7 @@ from fivenines.journal.archive import (
 from fivenines.journal.archive.objects import path_through
 from fivenines.node import snapshots
 
-__all__ = ["Archiver", "Stopped"]
+__all__ = ["Archiver", "Statistics", "Stopped"]
 
 _log = structlog.get_logger("fivenines.historian")
 
@@ -179,7 +179,7 @@ class Archiver:
         self.behind = {
             name: position for name, position in stored.items() if path_through(waiting, position + 1)[1] < reached
         }
-        await asyncio.to_thread(_tell_left, self.directory)
+        snapshots.tell_left(await asyncio.to_thread(snapshots.clean, self.directory))
         self.follower = await asyncio.to_thread(
             beginning.follower_with_frames, archive, self._epoch, self.directory, reached, self._journal.first
         )
@@ -336,37 +336,23 @@ class Archiver:
         try:
             gc.freeze()  # as a node does, for the child's memory
             pid = snapshots.fork_snapshot(self.directory, state, digest)
-            await self._wait_child(pid)
+            if (reason := await snapshots.wait_written(pid, self._settings.snapshot_s_max)) is not None:
+                self._snapshot_failed(name.position, reason)
+                return False
             path = self.directory / f"snapshot-{name.position:020}.snap"
             data = await asyncio.to_thread(lambda: pack_snapshot(path.read_bytes()))
             await self.spool.put(name, data)
-        except (OSError, TimeoutError, StoreError) as error:
-            self.statistics.snapshots_failed += 1
-            _log.error("snapshot.failed", position=name.position, reason=str(error))
+        except (OSError, StoreError) as error:
+            self._snapshot_failed(name.position, str(error))
             return False
         self.statistics.snapshots += 1
-        for left in snapshots.prune(self.directory, keep=self._settings.snapshots_kept):
-            _log.error("snapshot.not_deleted", file=str(left.filename), reason=left.strerror or str(left))
+        snapshots.tell_left(snapshots.prune(self.directory, keep=self._settings.snapshots_kept))
         return True
 
-    async def _wait_child(self, pid: int) -> None:
-        """Wait for the child that writes a snapshot. Raises `OSError`, `TimeoutError`: it is not written."""
-        is_reaped = False
-        try:
-            async with asyncio.timeout(self._settings.snapshot_s_max):
-                status = await snapshots.wait_child(pid)
-                is_reaped = True
-        finally:
-            if not is_reaped:
-                await snapshots.end_child(pid)
-        if status:
-            raise OSError(snapshots.reason_of(status))
+    def _snapshot_failed(self, position: Position, reason: str) -> None:
+        self.statistics.snapshots_failed += 1
+        _log.error("snapshot.failed", position=position, reason=reason)
 
 
 def _tell_damage(error: ObjectDamagedError) -> None:
     _log.error("archive.damaged", store=error.store, name=error.name, reason=error.reason)
-
-
-def _tell_left(directory: Path) -> None:
-    for error in snapshots.clean(directory):
-        _log.error("snapshot.not_deleted", file=str(error.filename), reason=error.strerror or str(error))

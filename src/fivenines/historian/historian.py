@@ -22,7 +22,7 @@ import structlog
 from starlette.routing import BaseRoute, Mount
 
 import fivenines
-from fivenines.historian.archiver import Archiver, Stopped
+from fivenines.historian.archiver import Archiver, Statistics, Stopped
 from fivenines.historian.feed.pages import feed_pages
 from fivenines.historian.feed.signing import Secrets
 from fivenines.historian.feed.source import PolledSource
@@ -40,7 +40,7 @@ from fivenines.journal.disk import release_lock, take_lock
 from fivenines.ledger import IMAGE_VERSION, RULES, State
 from fivenines.node import snapshots
 from fivenines.node.audit import Auditor, dissent
-from fivenines.node.fleet import Statement, members_of
+from fivenines.node.fleet import Statement, audits_of, members_of
 from fivenines.node.http import HttpServer, connections_that_fit, listen
 from fivenines.node.joining import bring_snapshot
 from fivenines.node.settings import Identity, Limits
@@ -209,11 +209,7 @@ class _Keeper:
         if self._auditor is None:
             return
         members = members_of(journal.notices, asyncio.get_running_loop().time())
-        audits = [
-            member.statement.audits
-            for member in members
-            if member.is_node and member.statement.out_of_service is None and member.statement.image == IMAGE_VERSION
-        ]
+        audits = audits_of(members, other_than=self.settings.identity.name)
         if (position := dissent(self._auditor.audits, audits)) is not None:
             for error in snapshots.set_aside(archiver.directory):
                 _log.error("snapshot.not_set_aside", file=str(error.filename), reason=error.strerror or str(error))
@@ -240,9 +236,10 @@ class _Keeper:
 
     def status(self) -> HistorianStatus:
         """How it is, for pages and metrics."""
-        archiver, tidier, identity = self.archiver, self.tidier, self.settings.identity
+        archiver, tidier, sql, identity = self.archiver, self.tidier, self.sql, self.settings.identity
         carriers = {each.store.name: each for each in archiver.carriers} if archiver is not None else {}
         archived = archiver.archived if archiver is not None else {}
+        statistics = archiver.statistics if archiver is not None else Statistics()
         return HistorianStatus(
             name=identity.name,
             region=identity.region,
@@ -252,13 +249,13 @@ class _Keeper:
             sealed=archiver.sealed if archiver is not None else 0,
             problem=self.problem,
             spool_bytes=archiver.spool.bytes if archiver is not None else 0,
-            segments=archiver.statistics.segments if archiver is not None else 0,
-            snapshots=archiver.statistics.snapshots if archiver is not None else 0,
-            snapshots_failed=archiver.statistics.snapshots_failed if archiver is not None else 0,
-            gaps=archiver.statistics.gaps if archiver is not None else 0,
-            sql_problem=self.sql.problem if self.sql is not None else None,
-            sql_positions=dict(self.sql.positions) if self.sql is not None else {},
-            archived_bytes=archiver.statistics.bytes if archiver is not None else 0,
+            segments=statistics.segments,
+            snapshots=statistics.snapshots,
+            snapshots_failed=statistics.snapshots_failed,
+            gaps=statistics.gaps,
+            sql_problem=sql.problem if sql is not None else None,
+            sql_positions=dict(sql.positions) if sql is not None else {},
+            archived_bytes=statistics.bytes,
             scrubbed=tidier.scrubbed if tidier is not None else 0,
             repaired=tidier.repaired if tidier is not None else 0,
             damaged=tidier.beyond_repair if tidier is not None else 0,

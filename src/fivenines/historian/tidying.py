@@ -135,8 +135,9 @@ def repair_missing(
 ) -> tuple[int, list[tuple[Position, Position]]]:
     """Bring what a store lacks of an epoch from others; return how many segments came, and what nobody has. Blocks.
 
-    `found` is what the store has. Frames are missing between segments, and up to `upto`; with `all_before` also before the first one, as far back as
-    any other store has them. What others have beyond that is not missing: it is on its way.
+    `found` is what the store has. Frames are missing between segments, and up to `upto`; with `all_before` also before
+    the first one, as far back as any other store has them. What others have beyond that is not missing: it is on its
+    way.
     """
     own = found.segments_of(epoch)
     elsewhere = [name for each in others.stores for name in others.listed(each).segments_of(epoch)]

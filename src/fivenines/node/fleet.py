@@ -36,6 +36,7 @@ __all__ = [
     "Member",
     "Statement",
     "archived_position",
+    "audits_of",
     "members_of",
     "safe_position",
     "snapshot_sources",
@@ -105,6 +106,18 @@ def members_of(notices: Mapping[str, Notice], now_s: float) -> list[Member]:
 def is_well(member: Member, silent_s_max: float) -> bool:
     """Whether a node serves, as far as we know."""
     return member.age_s <= silent_s_max and member.statement.out_of_service is None
+
+
+def audits_of(members: Iterable[Member], *, other_than: str) -> list[Mapping[Position, str]]:
+    """Return the audits of the nodes that serve, other than the one of that name, which ours can be compared with."""
+    return [
+        member.statement.audits
+        for member in members
+        if member.name != other_than
+        and member.is_node
+        and member.statement.out_of_service is None
+        and member.statement.image == IMAGE_VERSION
+    ]
 
 
 def unable(notices: Mapping[str, Notice], rules: int, now_s: float, silent_s_max: float) -> list[str]:
@@ -272,15 +285,7 @@ class Fleet:
             return
         members = self.members
         self._look_for_double(members)
-        audits = [
-            member.statement.audits
-            for member in members
-            if member.name != self.identity.name
-            and member.is_node
-            and member.statement.out_of_service is None
-            and member.statement.image == IMAGE_VERSION
-        ]
-        if (position := dissent(self._auditor.audits, audits)) is not None:
+        if (position := dissent(self._auditor.audits, audits_of(members, other_than=self.identity.name))) is not None:
             self._node.leave(f"its state differs from that of the majority at position {position}", is_suspect=True)
             await self._post()
             return

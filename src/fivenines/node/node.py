@@ -192,24 +192,17 @@ class Node:
 
     async def _wait_snapshot(self, pid: int) -> str | None:
         """Wait for the child that writes a snapshot; return None when it is durable, otherwise why it is not."""
-        is_reaped = False
         try:
-            async with asyncio.timeout(self.settings.snapshot_s_max):
-                status = await snapshots.wait_child(pid)
-                is_reaped = True
-        except TimeoutError:
-            return f"it was not written within {self.settings.snapshot_s_max} s"
-        finally:
-            if not is_reaped:
-                # It hangs, or the node stops, which writes a newer snapshot itself.
-                await snapshots.end_child(pid)
-                _tell_left(snapshots.clean(self.directory))
-        return snapshots.reason_of(status) if status else None
+            return await snapshots.wait_written(pid, self.settings.snapshot_s_max)
+        except BaseException:
+            # The node stops, which writes a newer snapshot itself.
+            snapshots.tell_left(snapshots.clean(self.directory))
+            raise
 
     async def _prune(self) -> None:
         """Delete old snapshots, and trim the journal behind those that stay. What cannot be deleted stays."""
         keep = self.settings.snapshots_kept
-        _tell_left(snapshots.prune(self.directory, keep=keep))
+        snapshots.tell_left(snapshots.prune(self.directory, keep=keep))
         kept = snapshots.paths(self.directory)[:keep]
         if self.settings.journal_frames_kept is None or not kept:
             return
@@ -234,7 +227,7 @@ class Node:
     def _snapshot_failed(self, position: int, reason: str) -> None:
         self.statistics.snapshots_failed += 1
         _log.error("snapshot.failed", position=position, reason=reason)
-        _tell_left(snapshots.clean(self.directory))  # what it left would take room that the journal needs
+        snapshots.tell_left(snapshots.clean(self.directory))  # what it left would take room that the journal needs
 
     def _count(self, frame: Frame, batch: Batch, _applied: Applied) -> None:
         count = len(batch.commands)
@@ -271,7 +264,7 @@ class Node:
             self._snapshot_failed(position, error.strerror or str(error))
             return
         self._snapshot_done(position, time.perf_counter() - began)
-        _tell_left(snapshots.prune(self.directory, keep=self.settings.snapshots_kept))
+        snapshots.tell_left(snapshots.prune(self.directory, keep=self.settings.snapshots_kept))
 
 
 @asynccontextmanager
@@ -287,7 +280,7 @@ async def open_node(
 
     Blocks the event loop while it recovers; nothing else is to be served meanwhile. Raises as `recover` does.
     """
-    _tell_left(snapshots.clean(directory))
+    snapshots.tell_left(snapshots.clean(directory))
     recovered = recover(directory, journal, on_progress=on_progress)
     node = _ready(Node(directory, journal, recovered, settings or NodeSettings(), clock_us))
     async with _running(node):
@@ -310,7 +303,7 @@ async def open_fleet_node(
     It recovers in a thread, since the journal has to be looked after meanwhile. A node that left is stopped without a
     snapshot, and without waiting for anything: nobody shall start from its state. Raises as `recover` does.
     """
-    _tell_left(snapshots.clean(directory))
+    snapshots.tell_left(snapshots.clean(directory))
     recovered = await asyncio.to_thread(recover, directory, journal, on_progress=on_progress)
     node = _ready(Node(directory, journal, recovered, settings or NodeSettings(), clock_us))
     node.fleet = Fleet(node, journal, identity, fleet_settings or FleetSettings())
@@ -364,8 +357,3 @@ async def _running(node: Node) -> "AsyncIterator[None]":
         following.cancel()
     if node.out_of_service is None:
         node.write_last_snapshot()
-
-
-def _tell_left(errors: list[OSError]) -> None:
-    for error in errors:
-        _log.error("snapshot.not_deleted", file=str(error.filename), reason=error.strerror or str(error))

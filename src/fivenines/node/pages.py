@@ -33,9 +33,9 @@ from fivenines.node.listing import AccountListing
 from fivenines.node.metrics import Metrics
 from fivenines.node.node import Node
 from fivenines.node.openapi import document
-from fivenines.node.problems import Answer, problem
+from fivenines.node.problems import Answer, problem, response_of
 from fivenines.node.replica import PositionTimeoutError
-from fivenines.node.requests import InvalidRequestError, id_of_text, rules_wanted
+from fivenines.node.requests import InvalidRequestError, id_of_text, number_in, rules_wanted
 from fivenines.node.streams import EventPages, EventStream, rest
 from fivenines.node.writer import OverloadedError
 
@@ -237,7 +237,7 @@ class _Views:
         try:
             if "text/event-stream" in request.headers.get("accept", "") and request.method == "GET":
                 if (last_id := request.headers.get("last-event-id")) is not None:
-                    after = _number_in(last_id, "Last-Event-ID", least=0, most=2**63)
+                    after = number_in(last_id, "Last-Event-ID", least=0, most=2**63)
                 self._check_after(after)
                 if self._event_pages.open_streams >= self._limits.streams_max:
                     return self._response(self._too_many_streams())
@@ -454,13 +454,7 @@ class _Views:
         return Response(_encode(content), media_type="application/json", headers=self._headers())
 
     def _response(self, answer: Answer) -> Response:
-        headers = {name.decode(): value.decode() for name, value in answer.headers}
-        return Response(
-            answer.body,
-            answer.status,
-            media_type=answer.content_type.decode(),
-            headers=headers | self._headers(),
-        )
+        return response_of(answer, self._headers())
 
     def _missing(self, detail: str) -> Response:
         return self._response(problem(404, "not_found", "There is no such thing.", detail=detail))
@@ -491,10 +485,4 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
     text = request.query_params.get(name)
-    return default if text is None else _number_in(text, name, least=least, most=most)
-
-
-def _number_in(text: str, name: str, *, least: int, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
-        raise InvalidRequestError(name, f"is not a number from {least} to {most}")
-    return int(text)
+    return default if text is None else number_in(text, name, least=least, most=most)

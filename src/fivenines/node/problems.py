@@ -1,11 +1,14 @@
 """Errors as answers: RFC 9457 problem details, one kind for each thing that can be wrong."""
 
+from collections.abc import Mapping
+
 import msgspec
+from starlette.responses import Response
 
 from fivenines.api import Problem
 from fivenines.ledger import Outcome
 
-__all__ = ["REFUSALS", "Answer", "problem", "refusal"]
+__all__ = ["REFUSALS", "Answer", "problem", "refusal", "response_of"]
 
 PROBLEM_JSON = b"application/problem+json"
 
@@ -63,6 +66,14 @@ def problem(
     if retry_after_s is not None:
         headers = (*headers, (b"retry-after", b"%d" % retry_after_s))
     return Answer(status, body, PROBLEM_JSON, headers)
+
+
+def response_of(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer as Starlette sends it, with further headers."""
+    told = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(
+        answer.body, answer.status, media_type=answer.content_type.decode(), headers=told | dict(headers or {})
+    )
 
 
 def refusal(outcome: Outcome, *, id: str, position: int | None) -> Answer:

@@ -52,6 +52,7 @@ __all__ = [
     "asset",
     "id_of_text",
     "is_rows",
+    "number_in",
     "rows",
     "rules_wanted",
     "transactions",
@@ -176,6 +177,13 @@ def rules_wanted(body: bytes) -> RulesWanted:
     """Read a body that asks for rules to be put in force."""
     wanted: RulesWanted = _decoded(_RULES, body)
     return wanted
+
+
+def number_in(text: str, name: str, *, least: int, most: int) -> int:
+    """Return the number that a text is. Raises `InvalidRequestError` unless it is one between the bounds."""
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
+        raise InvalidRequestError(name, f"is not a number from {least} to {most}")
+    return int(text)
 
 
 def id_of_text(text: str) -> bytes:

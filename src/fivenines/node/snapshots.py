@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import structlog
+
 from fivenines.journal.disk import sync_directory
 from fivenines.ledger import ImageError, State, image, restore
 
@@ -42,9 +44,13 @@ __all__ = [
     "prune",
     "reason_of",
     "set_aside",
+    "tell_left",
     "wait_child",
+    "wait_written",
     "write",
 ]
+
+_log = structlog.get_logger("fivenines.node")
 
 _MAGIC = b"5nsnap01"
 _HEADER = struct.Struct(">8sQ32s32s")  # magic, position, digest of the frame, checksum (SHA-256) of what is before it
@@ -179,6 +185,24 @@ async def end_child(pid: int) -> None:
             await wait_child(pid)
 
 
+async def wait_written(pid: int, s_max: float) -> str | None:
+    """Wait for the child of `fork_snapshot`; return None when the snapshot is durable, otherwise why it is not.
+
+    A child that hangs is ended, and so is one that nobody waits for any more.
+    """
+    is_reaped = False
+    try:
+        async with asyncio.timeout(s_max):
+            status = await wait_child(pid)
+            is_reaped = True
+    except TimeoutError:
+        return f"it was not written within {s_max} s"
+    finally:
+        if not is_reaped:
+            await end_child(pid)
+    return reason_of(status) if status else None
+
+
 def reason_of(status: int) -> str:
     """Say why the child of `fork_snapshot` failed, by the status that it was reaped with."""
     code = os.waitstatus_to_exitcode(status)
@@ -280,6 +304,12 @@ def set_aside(directory: Path) -> list[OSError]:
         except OSError as error:
             errors.append(error)
     return errors + _delete(paths(directory))
+
+
+def tell_left(errors: list[OSError]) -> None:
+    """Tell what was in the way of deleting files: they take room, and no more."""
+    for error in errors:
+        _log.error("snapshot.not_deleted", file=str(error.filename), reason=error.strerror or str(error))
 
 
 def _delete(files: Iterable[Path]) -> list[OSError]:

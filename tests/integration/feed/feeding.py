@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import httpx
 
 from fivenines.historian.feed import signing
 from fivenines.ids import new_ids
-from tests.e2e.serving import Api
+from tests.e2e.serving import Api, Killable
 
 __all__ = [
     "SECRET",
@@ -135,7 +134,7 @@ class Receiver:
         self._thread.join()
 
 
-class Child:
+class Child(Killable):
     """A process that says when it is ready, and may be killed."""
 
     def __init__(self, log: Path, *command: str, environment: dict[str, str] | None = None) -> None:
@@ -182,31 +181,6 @@ class Child:
     @property
     def url(self) -> str:
         return str(self.ready["url"])
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.process.kill()
-        self._wait()
-
-    def stop(self) -> int:
-        """End it with SIGTERM, and return its status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self._wait()
-
-    def _wait(self) -> int:
-        status = self.process.wait(timeout=60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.kill()
-        else:
-            self._wait()
 
 
 def open_accounts(api: Api, count: int, prefix: str = "customers") -> list[str]:

@@ -29,8 +29,8 @@ from fivenines.historian.feed.source import EventSource, EventsTrimmedError, Sou
 from fivenines.historian.feed.store import DeadLetter, StoreUnavailableError, Subscription
 from fivenines.historian.feed.webhooks import Webhooks
 from fivenines.node.filters import EventFilter
-from fivenines.node.problems import Answer, problem
-from fivenines.node.requests import InvalidRequestError
+from fivenines.node.problems import problem, response_of
+from fivenines.node.requests import InvalidRequestError, number_in
 
 __all__ = ["feed_pages"]
 
@@ -133,18 +133,20 @@ class _Views:
                 return await view(request)
             except InvalidRequestError as error:
                 title = "The request is not valid."
-                return _problem(problem(error.status, "invalid_request", title, detail=error.reason, field=error.field))
+                return response_of(
+                    problem(error.status, "invalid_request", title, detail=error.reason, field=error.field)
+                )
             except _MissingError:
-                return _problem(problem(404, "not_found", "There is no such webhook."))
+                return response_of(problem(404, "not_found", "There is no such webhook."))
             except EventsTrimmedError as error:
                 title = "What was asked for has been trimmed away."
-                return _problem(problem(410, "trimmed", title, detail=str(error), field="after"))
+                return response_of(problem(410, "trimmed", title, detail=str(error), field="after"))
             except (SourceError, StoreUnavailableError) as error:
                 is_early = isinstance(error, _NotThereYetError)
                 name = "not_there_yet" if is_early else "feed_unavailable"
                 title = "The events have not come so far." if is_early else "This cannot be had now."
                 answer = problem(503, name, title, detail=str(error), retry_after_s=_RETRY_AFTER_S)
-                return _problem(answer)
+                return response_of(answer)
 
         return serve
 
@@ -163,7 +165,7 @@ class _Views:
             if self._streams >= _STREAMS_MAX:
                 detail = f"{_STREAMS_MAX} are open; /v1/events?after=...&wait_s=20 gives the same in pages"
                 title = "As many streams of events are open as can be borne."
-                return _problem(problem(503, "too_many_streams", title, detail=detail, retry_after_s=_RETRY_AFTER_S))
+                return response_of(problem(503, "too_many_streams", title, detail=detail, retry_after_s=_RETRY_AFTER_S))
             return StreamingResponse(self._stream(after, wanted), media_type="text/event-stream")
         _check_there(after, end)
         loop = asyncio.get_running_loop()
@@ -339,17 +341,8 @@ def _event_key(text: str, field: str) -> Key:
 
 
 def _number(text: str | None, name: str, *, default: int, least: int, most: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
-        raise InvalidRequestError(name, f"is not a number from {least} to {most}")
-    return int(text)
+    return default if text is None else number_in(text, name, least=least, most=most)
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(_encode(content), status, media_type="application/json", headers=headers)
-
-
-def _problem(answer: Answer) -> Response:
-    told = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(answer.body, answer.status, media_type=answer.content_type.decode(), headers=told)

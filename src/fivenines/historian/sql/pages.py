@@ -25,9 +25,8 @@ from fivenines.api import TRANSACTION_ID_PATTERN
 from fivenines.historian.sql.answers import Answer, Cursor, LineCursor
 from fivenines.historian.sql.errors import HistoryUnavailableError
 from fivenines.historian.sql.queries import NotYetError, Queries
-from fivenines.node.problems import Answer as Problem
-from fivenines.node.problems import problem
-from fivenines.node.requests import InvalidRequestError, id_of_text
+from fivenines.node.problems import problem, response_of
+from fivenines.node.requests import InvalidRequestError, id_of_text, number_in
 
 __all__ = ["pages"]
 
@@ -73,13 +72,15 @@ class _Views:
                 return await view(request)
             except InvalidRequestError as error:
                 title = "The request is not valid."
-                return _problem(problem(error.status, "invalid_request", title, detail=error.reason, field=error.field))
+                return response_of(
+                    problem(error.status, "invalid_request", title, detail=error.reason, field=error.field)
+                )
             except HistoryUnavailableError as error:
                 is_early = isinstance(error, NotYetError)
                 name = "not_there_yet" if is_early else "history_unavailable"
                 title = "The history has not come so far." if is_early else "The history cannot be read now."
                 detail = str(error)[:_DETAIL_CHARACTERS_MAX]
-                return _problem(problem(503, name, title, detail=detail, retry_after_s=_RETRY_AFTER_S))
+                return response_of(problem(503, name, title, detail=detail, retry_after_s=_RETRY_AFTER_S))
 
         return serve
 
@@ -139,13 +140,8 @@ class _Views:
 def _found(answer: Answer[Any], missing: str) -> Response:
     headers = {"Ledger-Position": str(answer.position)}
     if answer.content is None:
-        return _problem(problem(404, "not_found", "There is no such thing.", detail=missing), headers)
+        return response_of(problem(404, "not_found", "There is no such thing.", detail=missing), headers)
     return Response(_encode(answer.content), media_type="application/json", headers=headers)
-
-
-def _problem(answer: Problem, headers: dict[str, str] | None = None) -> Response:
-    told = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(answer.body, answer.status, media_type=answer.content_type.decode(), headers=told | (headers or {}))
 
 
 def _cursor(request: Request) -> Cursor | None:
@@ -166,9 +162,7 @@ def _number(request: Request, name: str, *, default: int | None, least: int, mos
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 20 or not least <= int(text) <= most:
-        raise InvalidRequestError(name, f"is not a number from {least} to {most}")
-    return int(text)
+    return number_in(text, name, least=least, most=most)
 
 
 def _date(request: Request, name: str) -> datetime.date:
