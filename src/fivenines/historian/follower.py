@@ -35,10 +35,13 @@ class Follower:
         self.state = state
         self.frame_digest = frame_digest
 
-    def step(self, frame: Frame) -> Step:
-        """Apply the next frame. Raises `CodecError` and `RulesUnsupportedError` as the ledger does."""
+    def step(self, frame: Frame, batch: Batch | None = None) -> Step:
+        """Apply the next frame, with its batch if that is decoded already.
+
+        Raises `CodecError` and `RulesUnsupportedError` as the ledger does.
+        """
         assert frame.position == self.state.position + 1, (frame.position, self.state.position)
-        batch = decode(frame.payload)
+        batch = batch or decode(frame.payload)
         applied = apply(self.state, batch)
         self.frame_digest = frame.digest
         return Step(frame, batch, applied)

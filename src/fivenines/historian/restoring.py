@@ -152,11 +152,11 @@ def _beginnings(
             named.setdefault(name.position, []).append((store, name))
     newest_first = sorted(named, reverse=True)
     digests: dict[Position, bytes] = {}
-    # Of states that must be come by. The states themselves are let go of: each is as large as a ledger.
+    # Of states that must be come by; not the states themselves, each of which is as large as a ledger.
     wanted = len(newest_first) if thorough else 2
     for position in newest_first:
-        if (found := _load(named[position], scratch, damaged)) is not None:
-            digests[position] = found.state_digest
+        if (state_digest := _digest_of(named[position], scratch, damaged)) is not None:
+            digests[position] = state_digest
         if len(digests) == wanted:
             break
     first = min(digests, default=1)
@@ -185,6 +185,12 @@ def _load(copies: list[tuple[Store, SnapshotName]], scratch: Path, damaged: list
     return None
 
 
+def _digest_of(copies: list[tuple[Store, SnapshotName]], scratch: Path, damaged: list[str]) -> bytes | None:
+    """Return the digest of a state, which is let go of again."""
+    loaded = _load(copies, scratch, damaged)
+    return None if loaded is None else loaded.state_digest
+
+
 def _replay(
     archive: Archive,
     epoch: int,
@@ -203,21 +209,21 @@ def _replay(
     compared: list[Position] = []
     is_seen_past = False
     for frame in archive.read(epoch, begun_at + 1, target.position, previous_digest=follower.frame_digest):
-        if target.time_us is not None:
-            # As `apply` would set it: the time of a frame is known before it is applied.
-            stamped = min(decode(frame.payload).time_us, TIME_US_MAX)
-            if max(state.time_us + 1, stamped) > target.time_us:
-                is_seen_past = True
-                break
+        batch = decode(frame.payload)
+        # As `apply` would set it: the time of a frame is known before it is applied.
+        time_us = max(state.time_us + 1, min(batch.time_us, TIME_US_MAX))
+        if target.time_us is not None and time_us > target.time_us:
+            is_seen_past = True
+            break
         before = follower.frame_digest
-        step = follower.step(frame)
+        follower.step(frame, batch)
         on_frame(frame, before)
         if archive.outcomes.pop(frame.position, state.outcomes_digest) != state.outcomes_digest:
             raise RestoreError(
                 f"up to position {frame.position} something was decided otherwise than when it was archived: this "
                 "release and the one that wrote the journal differ, or a machine is broken. Try another of either"
             )
-        frames, commands, size = frames + 1, commands + len(step.batch.commands), size + len(frame.payload)
+        frames, commands, size = frames + 1, commands + len(batch.commands), size + len(frame.payload)
         if (wanted := expected.get(frame.position)) is not None:
             if digest(state) != wanted:
                 raise RestoreError(
