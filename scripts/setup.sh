@@ -82,9 +82,9 @@ ensure_venv() {
 install_python_packages() {
     local target
     case "$1" in
-    run) target='.[etcd,history]' ;;
-    dev) target='.[dev,bench,etcd,history]' ;; # the linters read the benchmarks too, and want to know the peers' types
-    bench) target='.[bench,etcd,history]' ;;
+    run) target='.[etcd,history,platform]' ;;
+    dev) target='.[dev,bench,dns,etcd,history,platform]' ;; # the linters read the benchmarks too, and want to know the peers' types
+    bench) target='.[bench,etcd,history,platform]' ;;
     *) target=".[$1]" ;;
     esac
     say "installing Python packages for: $1"
@@ -107,13 +107,20 @@ ensure_postgres() {
 
 ensure_bench_packages() {
     command -v wrk >/dev/null || install_packages wrk
+    command -v dnsperf >/dev/null || install_packages dnsperf
 }
 
-# etcd, which keeps the journal of the demo. `make demo-embedded` needs none, so it is not fatal here: the demo says so.
-ensure_etcd() {
+# The servers that a platform is made of: etcd, which keeps the journal, and HAProxy, the edge; for tests also what looks
+# at them from outside. `make demo-embedded` needs none, so it is not fatal here: what needs them says so.
+ensure_servers() {
     local missing=()
     command -v etcd >/dev/null || missing+=(etcd-server)
-    [ "$1" = run ] || command -v openssl >/dev/null || missing+=(openssl)
+    PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing+=(haproxy)
+    if [ "$1" != run ]; then
+        command -v openssl >/dev/null || missing+=(openssl)
+        command -v dig >/dev/null || missing+=(bind9-dnsutils)
+        command -v curl >/dev/null || missing+=(curl)
+    fi
     [ ${#missing[@]} -eq 0 ] && return
     if can_apt; then
         # In a shell of its own, as a failure must not end this script.
@@ -124,15 +131,15 @@ ensure_etcd() {
 }
 
 case "${1:-}" in
-run) ensure_etcd "$1" ;;
+run) ensure_servers "$1" ;;
 dev)
-    ensure_etcd "$1"
+    ensure_servers "$1"
     ensure_postgres
     ;;
 bench)
     ensure_postgres
     ensure_bench_packages
-    ensure_etcd "$1"
+    ensure_servers "$1"
     ;;
 *) die "usage: scripts/setup.sh run|dev|bench" ;;
 esac

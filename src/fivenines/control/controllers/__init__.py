@@ -1,0 +1,1 @@
+"""The controllers: one file each, with one pure `decide(desired, observed, now)`."""

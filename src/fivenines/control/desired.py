@@ -1,0 +1,89 @@
+"""What should be: what `platform.yaml` declares, and what operators ordered. No I/O; who runs the loop fills it in."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+__all__ = ["Desired", "DesiredRegion", "DesiredWorkload", "Mode", "Order", "Role", "Timings"]
+
+Mode = Literal["active", "standby"]
+Role = Literal["journal", "node", "edge", "nameserver", "controller", "historian", "service"]
+
+
+class DesiredRegion(Struct, frozen=True, kw_only=True):
+    """One region."""
+
+    name: str
+    provider: str = ""
+    mode: Mode = "active"
+    weight: float = 1.0
+    capacity_per_s: float | None = None
+    """Requests a second that its nodes can take; None: not declared, and then all regions count alike."""
+    rank: int = 0
+    """Its place in the order of declaration: standbys are promoted in it."""
+
+
+class DesiredWorkload(Struct, frozen=True, kw_only=True):
+    """One process that should run."""
+
+    name: str
+    """Unique in the platform, such as eu-west-1 or eu-west-edge."""
+    region: str
+    role: Role
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What an operator wants, until it is taken back."""
+
+    kind: Literal["evacuate", "promote", "drain"]
+    target: str
+    """The region, or with `drain` the node."""
+    at: float
+    """Unix time."""
+    by: str
+    """Who."""
+    why: str = ""
+    override: bool = False
+    """Whether it was given although a safety rule spoke against it."""
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """How patient the controllers are; seconds where a name ends in _s."""
+
+    look_s: float = 0.5
+    """Between two rounds of a loop, and between two probes of a region."""
+    probe_timeout_s: float = 1.0
+    losses_to_down: int = 2
+    """An observer sees a region down after so many failed probes in a row: one lost probe moves nothing."""
+    wins_to_up: int = 4
+    """... and seen up again after so many in a row that were answered."""
+    silent_s: float = 2.5
+    """A report that is older does not count: its region has no voice."""
+    down_s_min: float = 5.0
+    """A region that went down stays down for so long, doubled each time it goes down again within `flap_s`."""
+    flap_s: float = 120.0
+    step_s: float = 3.0
+    """How long a region that is coming back stays on each step: reads, then a few, then all."""
+    dead_workload_s: float = 20.0
+    """A workload whose agent could not bring it back for so long is replaced."""
+    lost_member_s: float = 60.0
+    """A journal member that has been away for so long is replaced."""
+    skew_ms_max: float = 500.0
+    """Clocks further apart than this are an incident."""
+
+
+class Desired(Struct, frozen=True, kw_only=True):
+    """Everything that should be."""
+
+    platform: str
+    regions: tuple[DesiredRegion, ...]
+    workloads: tuple[DesiredWorkload, ...] = ()
+    orders: tuple[Order, ...] = ()
+    slo: float = 0.99999
+    """The share of requests, and of time, that must be good."""
+    peak_per_s: float = 0.0
+    """Requests a second that must be carried with the largest region lost."""
+    downtime_cost_per_s: float = 0.0
+    """What a second of downtime costs, in `currency`."""
+    currency: str = "EUR"
+    timings: Timings = Timings()
