@@ -54,9 +54,23 @@ HISTORIAN_PORT = 9960
 NODE_PORT = 9960
 """Node n listens on this plus n."""
 
-Label = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
-"""What can stand in a host name: small letters, digits and hyphens, a letter first, 40 at most."""
-Zone = Annotated[str, Meta(pattern=r"^([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+)?$")]
+Label = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="a name of small letters, digits and hyphens, a letter first, 40 characters at most",
+    ),
+]
+Zone = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+)?$",
+        description="a DNS zone such as bank.example.com",
+    ),
+]
+HttpPath = Annotated[str, Meta(pattern=r"^/[!-~]*$", description="a path that begins with /")]
+Method = Annotated[str, Meta(pattern=r"^[A-Z]+$", description="a method of HTTP in capital letters")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="a currency of ISO 4217, such as EUR")]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000)]
@@ -74,8 +88,8 @@ class Region(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: Label
     """Who runs it: aws, gcp, azure, own-cellar. `local` and names that begin with `local-` mean this machine."""
     location: str | Point | None = None
-    """Where it is: a well-known place (frankfurt, n-virginia, eu-north-1) or latitude and longitude. Left out: the place
-    of its name, where that is well known."""
+    """Where it is: a well-known place (frankfurt, n-virginia, eu-north-1) or latitude and longitude. Left out: the
+    place of its name, where that is well known."""
     mode: Mode = "active"
     """`active` serves; `standby` is warm, gets nothing, and is promoted when an active one is lost."""
     weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
@@ -107,7 +121,7 @@ class Journal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     members: tuple[Label, ...] | None = None
     """The regions that hold a member, one each: an odd number, 3 or more. Left out: all regions."""
     heartbeat_ms: Annotated[int, Meta(ge=5, le=10_000)] | None = None
-    """How often its leader tells that it lives. Left out: by the longest round trip between members; 20 on one machine."""
+    """How often its leader says that it lives. Left out: by the longest round trip of members; 20 on one machine."""
     election_ms: Annotated[int, Meta(ge=50, le=50_000)] | None = None
     """How long its leader may be silent before another is elected. Left out: ten heartbeats."""
     quota_mib: Annotated[int, Meta(ge=16, le=8_192)] = 2_048
@@ -128,7 +142,7 @@ class Archive(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Probe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One question that is put to a service again and again."""
 
-    path: Annotated[str, Meta(pattern=r"^/")] | None = None
+    path: HttpPath | None = None
     """What is asked for by HTTP; 200 to 399 is well. Left out: a TCP connection is enough."""
     interval_s: Seconds = 1.0
     """How long between two of them."""
@@ -152,8 +166,8 @@ class Probes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A program of the user, which runs beside the ledger in every region, in any language.
 
-    It is told in its environment: HOST and PORT to listen on, FIVENINES_URL and FIVENINES_NAMESERVERS to reach the ledger by,
-    FIVENINES_REGION and FIVENINES_NAME.
+    Its environment tells it: HOST and PORT to listen on, FIVENINES_URL and FIVENINES_NAMESERVERS to reach the ledger
+    by, FIVENINES_REGION and FIVENINES_NAME.
     """
 
     name: Label
@@ -174,7 +188,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where it runs, from the folder of platform.yaml on."""
     probes: Probes = Probes()
     """How to tell that it has started, is ready, and lives."""
-    safe_to_repeat: tuple[Annotated[str, Meta(pattern=r"^[A-Z]+$")], ...] = ("GET", "HEAD", "OPTIONS")
+    safe_to_repeat: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS")
     """The methods that the edge may try again on another replica when one gives no answer."""
     drain_s: Seconds = 10.0
     """How long it has to finish what is in flight when it is stopped."""
@@ -202,7 +216,7 @@ class Traffic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Policy = "weighted"
     """`weighted` by the regions' weights, `latency` to the quickest, `geo` to the nearest, `failover` to the first."""
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 2
-    """How long resolvers may keep an answer, and so how long others than our clients may go to a region that is lost."""
+    """How long resolvers may keep an answer, and so how long foreign clients may go to a region that is lost."""
     answers_max: Annotated[int, Meta(ge=1, le=8)] = 2
     """How many regions' addresses are in one answer."""
     networks: tuple[Network, ...] = ()
@@ -237,7 +251,7 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests a second that one node can take, where the region does not say. Left out: not known."""
     downtime_cost_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     """What an hour costs in which no request succeeds, in `currency`."""
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "EUR"
+    currency: Currency = "EUR"
     """Three letters of ISO 4217."""
     journal: Journal = Journal()
     """The ordered log."""
