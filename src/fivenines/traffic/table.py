@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-__all__ = ["GeoPrefix", "Policy", "SteeredRegion", "SteeringTable", "read_table", "write_table"]
+__all__ = ["GeoPrefix", "Policy", "SteeredRegion", "SteeringTable", "decode_table", "read_table", "write_table"]
 
 Policy = Literal["weighted", "latency", "geo", "failover"]
 
@@ -73,7 +73,12 @@ _decoder = msgspec.json.Decoder(SteeringTable)
 
 def read_table(path: Path) -> SteeringTable:
     """Read a table. Raises OSError, and `msgspec.MsgspecError` where the file is none."""
-    return _decoder.decode(path.read_bytes())
+    return decode_table(path.read_bytes())
+
+
+def decode_table(content: bytes) -> SteeringTable:
+    """Read the content of a table's file. Raises `msgspec.MsgspecError` where it is none."""
+    return _decoder.decode(content)
 
 
 def write_table(path: Path, table: SteeringTable) -> None:
