@@ -82,7 +82,10 @@ def plan(
             out.print(Text.assemble(("refused", "bold red"), f": {_reasons(refusals)}"))
         raise typer.Exit(1)
     if not json:
-        out.print(Text.assemble(("accepted", "bold green"), f": {declared.file} keeps its promise"), soft_wrap=True)
+        but = ", but for what it accepts" if declared.platform.accepts else ""
+        out.print(
+            Text.assemble(("accepted", "bold green"), f": {declared.file} keeps its promise{but}"), soft_wrap=True
+        )
 
 
 def schema() -> None:
@@ -156,7 +159,7 @@ def _finding_text(declared: "Declared", finding: "Finding") -> Text:
     is_refused = finding.severity == "refused"
     return Text.assemble(
         ("✗ " if is_refused else "! ", "bold red" if is_refused else "bold yellow"),
-        (_place(declared, finding), "cyan"),
+        (f"{_place(declared, finding)}:", "cyan"),
         f" {finding.reason}\n    ",
         (f"→ {finding.mend}", "dim"),
     )
@@ -189,7 +192,7 @@ def _print_plan(declared: "Declared", found: "Plan") -> None:
     title = Text.assemble(
         (found.platform, "bold"),
         f"   {declared.file}\n",
-        (f"{found.budget.slo:.6%}".rstrip("0").rstrip(".%") + " %", "bold"),
+        (f"{budget.slo * 100:.10g} %", "bold"),
         f" leaves {budget.year_s:,.1f} s a year",
         f", worth {_money(budget.cost)} {budget.currency}" if budget.cost else "",
         f".   Journal: heartbeat {found.heartbeat_ms} ms, election {found.election_ms:,} ms.",
@@ -206,58 +209,64 @@ def _print_plan(declared: "Declared", found: "Plan") -> None:
         border_style=kinds[found.verdict.kind],
         width=width,
     )
-    for part in (title, Text(), _writes_table(found, width), Text(), *_losses_table(found, width), verdict):
+    for part in (title, Text(), _writes_table(found, width), *_losses_table(found, width), Text(), verdict):
         out.print(part, width=width)
 
 
-def _table(title: str, width: int, *columns: tuple[str, int]) -> Table:
+def _table(title: str, width: int, *columns: str) -> Table:
     """Make a table of which the first column is text and the others are numbers."""
     table = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", width=width, pad_edge=False
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        width=width,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for number, (name, wide) in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True, min_width=wide)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True, ratio=None if number else 1)
     return table
 
 
 def _writes_table(found: "Plan", width: int) -> Table:
-    columns = (("region", 20), ("provider", 10), ("mode", 8), ("journal", 7), ("traffic", 7))
+    from fivenines.platform.verdict import LIMIT_MS
+
     table = _table(
         "How long a write waits for a majority of the journal, by who leads it",
         width,
-        *columns,
-        ("best", 8),
-        ("usual", 8),
-        ("worst", 8),
+        *("region", "provider", "mode", "journal", "traffic", "best", "usual", "worst"),
     )
     for each in found.writes:
-        far = each.usual_ms is not None and each.usual_ms > 100
+        is_far = each.usual_ms is not None and each.usual_ms > LIMIT_MS
         table.add_row(
             each.region,
             each.provider,
-            each.mode,
+            each.mode if each.mode != "member" else "",
             "member" if each.has_member else "",
             f"{each.share:.0%}" if each.share else "",
             _ms(each.nearest_ms, each.mode),
-            Text(_ms(each.usual_ms, each.mode), style="red" if far else ""),
+            Text(_ms(each.usual_ms, each.mode), style="red" if is_far else ""),
             _ms(each.farthest_ms, each.mode),
         )
     return table
 
 
-def _losses_table(found: "Plan", width: int) -> tuple[Table, Text]:
+def _losses_table(found: "Plan", width: int) -> tuple[Table, Text, Table]:
     """Return the losses, and below what each pause is made of."""
-    has_cost, has_load = found.budget.cost > 0, any(each.load is not None for each in found.losses)
-    columns = [("what is lost", 24), ("data", 6), ("ours wait", 9), ("others ≤", 8), ("touches", 7), ("budget", 8)]
-    columns += [("of year", 7)]
-    columns += [(found.budget.currency, 9)] if has_cost else []
-    columns += [("load", 5)] if has_load else []
-    table = _table("What each loss costs", width, *columns, ("", 1))
+    has_cost = found.budget.cost > 0
+    has_load = any(each.load is not None for each in found.losses)
+    columns = ["what is lost", "data", "ours wait", "others ≤", "touches", "budget", "of year"]
+    columns += [found.budget.currency] if has_cost else []
+    columns += ["load"] if has_load else []
+    table = _table("What each loss costs", width, *columns, "")
     notes: dict[str, str] = {}
     for each in found.losses:
-        note = notes.setdefault(each.made_of, chr(ord("a") + len(notes)) if len(notes) < 26 else f"a{len(notes) - 26}")
+        if each.kind == "provider" and _only_region(found, each.name):
+            continue  # it is its one region, which has a row
+        note = notes.setdefault(each.note, _letter(len(notes)))
         row: list[str | Text] = [
-            Text(f"{_KINDS[each.kind]} {each.name}".strip()),
+            _loss_name(found, each),
             f"≤ {each.recovery_point_s:g} s" if each.recovery_point_s else "none",
             _seconds(each.pause_s),
             _seconds(each.pause_others_s),
@@ -266,14 +275,41 @@ def _losses_table(found: "Plan", width: int) -> tuple[Table, Text]:
             Text(_share(each), style=_share_style(each)),
         ]
         row += [_money(each.cost)] if has_cost else []
-        row += [Text(_load(each), style="red" if each.load and each.load > 1 else "")] if has_load else []
+        row += [Text(_load(each), style="bold red" if each.load and each.load > 1 else "")] if has_load else []
         table.add_row(*row, Text(note, style="dim"))
-    lines = [f"  {note}  {made_of}" for made_of, note in notes.items()]
-    caption = (
-        "  data: acknowledged writes that are lost. ours: the client library; others: any client. touches: the\n"
-        "  share of requests. budget: seconds of the year's that one such event spends, as others see it.\n"
+    caption = Text(
+        "  data: acknowledged writes that are lost. ours, others: clients with our library, and without.\n"
+        "  touches: the share of requests. budget: what one such event spends of the year's, for others.\n"
+        + ("  load: of the busiest region that is left, at the peak.\n" if has_load else ""),
+        style="dim",
     )
-    return table, Text(caption + "\n".join(lines) + "\n", style="dim")
+    grid = Table.grid(padding=(0, 1), expand=False)
+    for text, note in notes.items():
+        grid.add_row("", Text(note, style="bold dim"), Text(text, style="dim"))
+    return table, caption, grid
+
+
+def _only_region(found: "Plan", provider: str) -> str:
+    """Return the only region of a provider; empty where it has several."""
+    names = [each.region for each in found.writes if each.provider == provider]
+    return names[0] if len(names) == 1 else ""
+
+
+def _loss_name(found: "Plan", loss: "Loss") -> Text:
+    text = Text(f"{_KINDS[loss.kind]} {loss.name}".strip())
+    if loss.kind == "region":
+        provider = next(each.provider for each in found.writes if each.region == loss.name)
+        if _only_region(found, provider):
+            text.append(f", {provider}", style="dim")
+    elif loss.kind == "provider":
+        text.append(f", {sum(each.provider == loss.name for each in found.writes)} regions", style="dim")
+    return text
+
+
+def _letter(number: int) -> str:
+    """Return a, b, c ... z, aa, ab ..."""
+    first = _letter(number // 26 - 1) if number >= 26 else ""
+    return first + chr(ord("a") + number % 26)
 
 
 def _afar_table(proposal: "Proposal") -> Table:

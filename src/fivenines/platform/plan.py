@@ -17,12 +17,26 @@ from typing import Literal
 
 from msgspec import Struct
 
-from fivenines.platform.latency import election, journal_times, majority, members, write_latency
+from fivenines.platform.latency import election, journal_times, members, write_latency
 from fivenines.platform.sharing import providers, regions_of, serving, shares
 from fivenines.platform.spec import Platform, Region
 from fivenines.platform.verdict import Verdict, judge
 
-__all__ = ["Budget", "Loss", "Plan", "Writes", "make_plan"]
+__all__ = ["Budget", "Kind", "Loss", "Piece", "Plan", "Writes", "make_plan"]
+
+Kind = Literal[
+    "node",
+    "edge",
+    "nameserver",
+    "controller",
+    "historian",
+    "journal_follower",
+    "journal_leader",
+    "region",
+    "provider",
+    "everything",
+]
+"""What can be lost."""
 
 YEAR_S = 365.25 * 86_400
 NEXT_TRY_S = 0.1
@@ -36,21 +50,18 @@ RESTORE_S = 600.0
 transactions a second, after a snapshot of the last 2,000,000 commands (docs/benchmarks.md)."""
 
 
+class Piece(Struct, frozen=True, kw_only=True):
+    """One part of a pause."""
+
+    name: str
+    """Such as detection, TTL, election."""
+    seconds: float
+
+
 class Loss(Struct, frozen=True, kw_only=True):
     """What one loss costs."""
 
-    kind: Literal[
-        "node",
-        "edge",
-        "nameserver",
-        "controller",
-        "historian",
-        "journal_follower",
-        "journal_leader",
-        "region",
-        "provider",
-        "everything",
-    ]
+    kind: Kind
     name: str
     """Which region or provider; empty for a part of any region."""
     recovery_point_s: float
@@ -68,11 +79,13 @@ class Loss(Struct, frozen=True, kw_only=True):
     cost: float | None
     """The same in money, by the declared cost of downtime."""
     load: float | None
-    """How much of its capacity the busiest region then uses at the peak; None: not declared."""
+    """How much of its capacity the busiest region then uses at the peak; None: not declared, or as ever."""
     write_ms: float | None
     """How long writes then wait for the journal: the median over the regions that serve."""
-    made_of: str
-    """What the pause is made of, for people."""
+    made_of: tuple[Piece, ...]
+    """What the pause is made of. Not all of it is waited for by everybody: `note` says who waits for what."""
+    note: str
+    """The same for people."""
 
 
 class Writes(Struct, frozen=True, kw_only=True):
@@ -175,136 +188,168 @@ class _Reckoning:
 
     def losses(self) -> list[Loss]:
         """Return them."""
-        ttl = f"TTL {self._ttl_s:.0f} s"
+        platform = self._platform
+        retry, restart = Piece(name="next try", seconds=NEXT_TRY_S), Piece(name="restart", seconds=RESTART_S)
+        names = f"resolvers ask another region's; what they know they keep for the TTL of {self._ttl_s:.0f} s"
         found = [
-            self._part("node", NEXT_TRY_S, self._node_share(), "the edge asks another node"),
-            self._part(
-                "edge", RESTART_S, self._largest, "restart of the edge; our client asks the next region", NEXT_TRY_S
+            self._loss(
+                "node",
+                own_s=NEXT_TRY_S,
+                others_s=NEXT_TRY_S,
+                touches=self._node_share(),
+                made_of=(retry,),
+                note="its edge asks another node; an agent begins it again",
+                load=_load(platform, nodes_less=1),
             ),
-            self._part("nameserver", 0.0, 0.0, f"resolvers ask another region's; they keep answers for {ttl}"),
-            self._part("controller", 0.0, 0.0, "the last good configuration stays; other regions' go on"),
-            self._part("historian", 0.0, 0.0, "other regions' archive goes on; the journal keeps the rest"),
-            self._part("journal_follower", 0.0, 0.0, "a majority is left; writes go on by the leader"),
+            self._loss(
+                "edge",
+                own_s=NEXT_TRY_S,
+                others_s=RESTART_S,
+                touches=self._largest,
+                made_of=(retry, restart),
+                note=f"an agent begins it again, {RESTART_S:g} s; ours ask the next region meanwhile",
+            ),
+            self._loss("nameserver", note=names),
+            self._loss("controller", note="the last good configuration stays, and other regions' controllers go on"),
+            self._loss("historian", note="other regions' archives go on, and the journal keeps what this one lacks"),
+            self._loss("journal_follower", note="a majority is left, and the leader goes on"),
             self._leader(),
         ]
-        found += [self._regions("region", region.name, (region.name,)) for region in self._platform.regions]
-        found += [
-            self._regions("provider", provider, regions_of(self._platform, provider))
-            for provider in providers(self._platform)
-        ]
+        found += [self._regions("region", region.name, (region.name,)) for region in platform.regions]
+        found += [self._regions("provider", each, regions_of(platform, each)) for each in providers(platform)]
         return [*found, self._everything()]
 
     def _node_share(self) -> float:
         """The share of one node: the largest that there is."""
         return max((self._shares[r.name] / r.nodes for r in self._platform.serving_regions), default=0.0)
 
-    def _part(
-        self,
-        kind: Literal["node", "edge", "nameserver", "controller", "historian", "journal_follower"],
-        pause_s: float,
-        touches: float,
-        made_of: str,
-        pause_own_s: float | None = None,
-    ) -> Loss:
-        own = pause_s if pause_own_s is None else pause_own_s
-        return self._loss(kind, "", own, pause_s, touches, pause_s * touches, made_of, ())
-
     def _leader(self) -> Loss:
         if self._election is None:
-            return self._loss("journal_leader", "", None, None, 1.0, None, "no majority is left", ())
-        times = journal_times(self._platform)
+            note = "no majority is left: reads at most, until it is back; nothing is lost"
+            return self._loss("journal_leader", own_s=None, others_s=None, touches=1.0, note=note)
         mean, worst = self._election
-        made_of = (
-            f"election: {mean:.2f} s expected, {worst:.2f} s at the most, of {times.election_ms} ms and two round trips"
-            "; nodes hold writes"
+        wait_s = journal_times(self._platform).election_ms / 1_000
+        note = (
+            f"an election: {wait_s:g} to {2 * wait_s:g} s of silence, then two round trips to a majority; nodes hold "
+            "writes meanwhile, reads go on"
         )
-        return self._loss("journal_leader", "", mean, worst, 1.0, mean, made_of, ())
+        pieces = (Piece(name="election", seconds=mean),)
+        return self._loss(
+            "journal_leader", own_s=mean, others_s=worst, touches=1.0, budget_s=mean, made_of=pieces, note=note
+        )
 
-    def _regions(self, kind: Literal["region", "provider"], name: str, lost: tuple[str, ...]) -> Loss:
+    def _regions(self, kind: Kind, name: str, lost: tuple[str, ...]) -> Loss:
         """What the loss of some regions at once costs."""
         platform = self._platform
-        left = members(platform, lost)
-        count = len(platform.member_regions)
-        if len(left) < majority(count) or not serving(platform, lost):
-            what = "no region with nodes is left" if len(left) >= majority(count) else "no majority of the journal"
-            return self._loss(
-                kind, name, None, None, 1.0, None, f"{what}: reads at most, until it is back; nothing is lost", lost
-            )
-        touched = sum(self._shares[each] for each in lost)
-        chance = (count - len(left)) / count
         elected = election(platform, lost)
-        assert elected is not None
-        steered_s = self._detection_s + self._ttl_s
-        parts = []
+        if elected is None or not serving(platform, lost):
+            what = "no majority of the journal is left" if elected is None else "no region with nodes is left"
+            note = f"{what}: reads at most, until it is back; nothing is lost"
+            return self._loss(kind, name, own_s=None, others_s=None, touches=1.0, note=note, lost=lost)
+        touched = sum(self._shares[each] for each in lost)
+        count = len(platform.member_regions)
+        chance = (count - len(members(platform, lost))) / count
         own_s = others_s = budget_s = 0.0
+        notes, pieces = [], []
         if touched:
-            own_s, others_s, budget_s = NEXT_REGION_S, steered_s, steered_s * touched
-            parts.append(f"detection {self._detection_s:.1f} s and TTL {self._ttl_s:.0f} s; our client's next try")
+            others_s = self._detection_s + self._ttl_s
+            own_s, budget_s = NEXT_REGION_S, others_s * touched
+            pieces += [
+                Piece(name="next try", seconds=NEXT_REGION_S),
+                Piece(name="detection", seconds=self._detection_s),
+                Piece(name="TTL", seconds=self._ttl_s),
+            ]
+            notes.append(
+                f"ours: next try, {NEXT_REGION_S:g} s; others: detection {self._detection_s:g} s and TTL "
+                f"{self._ttl_s:.0f} s"
+            )
         if chance:
-            own_s = max(own_s, elected.mean_s)
-            others_s = max(others_s, elected.worst_s)
+            own_s, others_s = max(own_s, elected.mean_s), max(others_s, elected.worst_s)
             budget_s += chance * elected.mean_s * (1 - touched)
-            parts.append(f"an election of {elected.mean_s:.2f} s, if it leads (1 in {1 / chance:.3g})")
-        promoted = [r.name for r in serving(platform, lost) if r.mode == "standby"]
-        if promoted:
-            parts.append(f"{' and '.join(promoted)} promoted")
-        made_of = "; ".join(parts) or "nobody notices"
-        return self._loss(kind, name, own_s, others_s, touched, budget_s, made_of, lost)
+            pieces.append(Piece(name="election", seconds=elected.mean_s))
+            notes.append("all: an election, if it leads")
+        if any(region.mode == "standby" for region in serving(platform, lost)):
+            notes.append("standbys are promoted")
+        note = "; ".join(notes) or "nobody notices"
+        return self._loss(
+            kind,
+            name,
+            own_s=own_s,
+            others_s=others_s,
+            touches=touched,
+            budget_s=budget_s,
+            made_of=tuple(pieces),
+            note=note,
+            load=_load(platform, lost),
+            lost=lost,
+        )
 
     def _everything(self) -> Loss:
-        names = tuple(region.name for region in self._platform.regions)
-        made_of = (
-            f"restore from an archive, counted as {RESTORE_S / 60:.0f} minutes; nothing is lost where one majority's "
-            f"disks come back, else up to {self._platform.archive.seal_s:g} s not archived yet"
+        note = (
+            f"restored from an archive, counted as {RESTORE_S / 60:.0f} minutes; nothing is lost where the disks of a "
+            f"majority come back, else what was not archived yet, up to {self._platform.archive.seal_s:g} s"
         )
-        return self._loss("everything", "", RESTORE_S, RESTORE_S, 1.0, RESTORE_S, made_of, names)
+        return self._loss(
+            "everything",
+            own_s=RESTORE_S,
+            others_s=RESTORE_S,
+            touches=1.0,
+            made_of=(Piece(name="restore", seconds=RESTORE_S),),
+            note=note,
+            lost=tuple(region.name for region in self._platform.regions),
+        )
 
     def _loss(
         self,
-        kind: Literal[
-            "node",
-            "edge",
-            "nameserver",
-            "controller",
-            "historian",
-            "journal_follower",
-            "journal_leader",
-            "region",
-            "provider",
-            "everything",
-        ],
-        name: str,
-        pause_s: float | None,
-        pause_others_s: float | None,
-        touches: float,
-        budget_s: float | None,
-        made_of: str,
-        lost: tuple[str, ...],
+        kind: Kind,
+        name: str = "",
+        *,
+        own_s: float | None = 0.0,
+        others_s: float | None = 0.0,
+        touches: float = 0.0,
+        budget_s: float | None = None,
+        made_of: tuple[Piece, ...] = (),
+        note: str,
+        load: float | None = None,
+        lost: tuple[str, ...] = (),
     ) -> Loss:
+        """Make a row; without `budget_s` the budget is what others wait, for all that it touches."""
         platform = self._platform
         year_s = (1 - platform.slo) * YEAR_S
+        if budget_s is None and others_s is not None:
+            budget_s = others_s * touches
         return Loss(
             kind=kind,
             name=name,
             recovery_point_s=platform.archive.seal_s if kind == "everything" else 0.0,
-            pause_s=pause_s,
-            pause_others_s=pause_others_s,
+            pause_s=own_s,
+            pause_others_s=others_s,
             touches=touches,
             budget_s=budget_s,
             budget_share=None if budget_s is None else budget_s / year_s,
             cost=None if budget_s is None else budget_s * platform.downtime_cost_per_hour / 3_600,
-            load=_load(platform, lost),
+            load=load,
             write_ms=_write_ms(platform, lost),
             made_of=made_of,
+            note=note,
         )
 
 
-def _load(platform: Platform, lost: tuple[str, ...]) -> float | None:
-    """Return how much of its capacity the busiest region uses at the peak, or None where that is not declared."""
+def _load(platform: Platform, lost: tuple[str, ...] = (), *, nodes_less: int = 0) -> float | None:
+    """Return how much of its capacity the busiest region uses at the peak, or None where that is not declared.
+
+    With `nodes_less` each region has so many nodes less.
+    """
     taken = shares(platform, lost)
-    rooms = {region.name: platform.capacity_per_s(region) for region in serving(platform, lost)}
-    loads = [taken[name] * platform.peak_per_s / room for name, room in rooms.items() if room]
-    return max(loads) if platform.peak_per_s and loads and len(loads) == len(rooms) else None
+    loads = []
+    for region in serving(platform, lost):
+        room = platform.capacity_per_s(region)
+        if room is None:
+            return None
+        left = room * (region.nodes - nodes_less) / region.nodes
+        if left:
+            loads.append(taken[region.name] * platform.peak_per_s / left)
+    return max(loads) if platform.peak_per_s and loads else None
 
 
 def _write_ms(platform: Platform, lost: tuple[str, ...]) -> float | None:
