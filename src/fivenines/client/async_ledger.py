@@ -4,12 +4,12 @@ import asyncio
 import random as chance
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from fivenines.client.operations import Operations, Pages
-from fivenines.client.retry import Call, Limits, Sleep, Try
+from fivenines.client.retry import Call, Came, Limits, Resolve, Sleep, Try, Wait
 from fivenines.client.shell import (
     Connections,
     Inbox,
@@ -80,6 +80,7 @@ class AsyncLedger:
         deadline_s: float = 30.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         reads_own_writes: bool = True,
+        nameservers: Sequence[str] | None = None,
         tls: ssl.SSLContext | None = None,
         transport: "httpx.AsyncBaseTransport | None" = None,
         clock: Callable[[], float] = time.monotonic,
@@ -88,8 +89,15 @@ class AsyncLedger:
     ) -> None:
         import httpx
 
-        session = make_session(
-            urls, deadline_s=deadline_s, limits=limits, reads_own_writes=reads_own_writes, clock=clock, random=random
+        session, self._resolver = make_session(
+            urls,
+            deadline_s=deadline_s,
+            limits=limits,
+            reads_own_writes=reads_own_writes,
+            clock=clock,
+            random=random,
+            nameservers=nameservers,
+            has_transport=transport is not None,
         )
         self.operations = Operations(session)
         self._sleep = sleep
@@ -99,6 +107,9 @@ class AsyncLedger:
         )
         self._places = asyncio.Semaphore(limits.connections_max)
         self._request_errors = httpx.RequestError
+        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._overtaken: dict[asyncio.Task[None], None] = {}
+        """Those who listen a little longer to tries that lost."""
 
     create_asset = _awaits(Operations.create_asset)
     open_account = _awaits(Operations.open_account)
@@ -129,7 +140,12 @@ class AsyncLedger:
 
     async def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
-        for transport in self._connections.end():
+        ended = self._connections.end()
+        beside = [*self._lookups.values(), *self._overtaken]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        for transport in ended:
             await transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -141,27 +157,56 @@ class AsyncLedger:
         await self.close()
 
     async def run(self, call: Call[T]) -> T:
-        """Carry out a call: send what it wants sent, wait as long as it wants to wait."""
-        came: Reply | Failure | None = None
-        while True:
-            try:
-                step = call.send(came)
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
-            match step:
-                case Try():
-                    came = await self._try(step)
-                case Sleep(seconds):
-                    await self._sleep(seconds)
-                    came = None
+        """Carry out a call: send what it wants sent, wait as long as it wants to wait.
 
-    async def _try(self, step: Try) -> Reply | Failure:
+        A try that no other may overtake is made by the task of the caller, and those that race by tasks of their own.
+        """
+        came: Came | None = None
+        race: dict[asyncio.Task[Reply | Failure], Try] = {}
         try:
-            async with asyncio.timeout(step.timeout_s):
-                await self._places.acquire()
-        except TimeoutError:
-            return busy_here(step)
+            while True:
+                try:
+                    step = call.send(came)
+                except StopIteration as end:
+                    answer: T = end.value
+                    return answer
+                match step:
+                    case Try():
+                        if not race and step.patience_s is None:
+                            came = Came(step, await self._try(step))
+                            continue
+                        race[asyncio.create_task(self._try(step, beside=bool(race)))] = step
+                        came = await _first(race, step.patience_s)
+                    case Wait(patience_s):
+                        came = await _first(race, patience_s)
+                    case Sleep(seconds):
+                        await self._sleep(seconds)
+                        came = None
+                    case Resolve():
+                        await self._resolve(step)
+                        came = None
+        except asyncio.CancelledError:
+            tasks = list(race)
+            race.clear()
+            await _cancel(tasks)
+            raise
+        finally:
+            for task, step in race.items():
+                watcher = asyncio.create_task(self._listen(task, step))
+                self._overtaken[watcher] = None
+                watcher.add_done_callback(self._overtaken.pop)
+
+    async def _try(self, step: Try, *, beside: bool = False) -> Reply | Failure:
+        if self._places.locked():
+            if beside:
+                return busy_here(step)
+            try:
+                async with asyncio.timeout(step.timeout_s):
+                    await self._places.acquire()
+            except TimeoutError:
+                return busy_here(step)
+        else:
+            await self._places.acquire()  # there is one, so this does not wait
         try:
             return await self._exchange(step)
         finally:
@@ -169,7 +214,10 @@ class AsyncLedger:
 
     async def _exchange(self, step: Try) -> Reply | Failure:
         inbox = Inbox(step, self.operations.session)
-        transport = self._connections.take()
+        server = step.server.label
+        for stale in self._connections.take_stale():
+            await stale.aclose()
+        transport = self._connections.take(server)
         try:
             response = await transport.handle_async_request(http_request(step))
             try:
@@ -183,7 +231,48 @@ class AsyncLedger:
         except (OSError, AttributeError) as error:
             # A server that dies just as the connection is made: anyio asks the socket for its address, and there is no
             # socket any more. httpcore knows neither of these errors and lets them through.
-            return Failure("cut_off", f"the connection to {step.url} broke as it was made ({error})")
+            return Failure("cut_off", f"the connection to {server} broke as it was made ({error})")
         finally:
-            self._connections.give_back(transport)
+            self._connections.give_back(transport, server)
         return inbox.reply(response)
+
+    async def _listen(self, task: asyncio.Task[Reply | Failure], step: Try) -> None:
+        """Let go of a try that lost, when it has had the time to show that it was not far behind."""
+        session = self.operations.session
+        try:
+            await asyncio.wait({task}, timeout=session.grace_s)
+            if task.done() and not task.cancelled() and task.exception() is None:
+                session.answered_late(Came(step, task.result()))
+        finally:
+            await _cancel([task])
+
+    async def _resolve(self, step: Resolve) -> None:
+        task = self._lookups.get(step.host)
+        if task is None:
+            task = self._lookups[step.host] = asyncio.create_task(self._look_up(step.host))
+        if step.wait_s > 0:
+            await asyncio.wait({task}, timeout=step.wait_s)
+
+    async def _look_up(self, host: str) -> None:
+        try:
+            came = await self._resolver.look_up_async(host)
+            session = self.operations.session
+            session.servers.heard(host, came, session.clock())
+        finally:
+            self._lookups.pop(host, None)
+
+
+async def _first(race: dict[asyncio.Task[Reply | Failure], Try], patience_s: float | None) -> Came | None:
+    """Return what came first of the tries under way; None when nothing came within the patience."""
+    done, _ = await asyncio.wait(race, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in race:  # in the order they were begun, so that a simulation goes the same way again
+        if task in done:
+            return Came(race.pop(task), task.result())
+    return None
+
+
+async def _cancel(tasks: list[asyncio.Task[Reply | Failure]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -4,15 +4,19 @@ httpx takes a fifth of a second to import, more than the rest of this package to
 client that is made and not before.
 """
 
+import contextlib
 import os
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from fivenines import __version__
-from fivenines.client.retry import Limits, Servers, Session, Try
+from fivenines.client.resolving import Resolver, nameservers_of
+from fivenines.client.retry import Limits, Session, Try
+from fivenines.client.servers import Servers
 from fivenines.client.wire import JSON, Failure, Reply
 
 if TYPE_CHECKING:
@@ -65,16 +69,24 @@ def make_session(
     reads_own_writes: bool,
     clock: Callable[[], float],
     random: Callable[[], float],
-) -> Session:
-    """Make what the calls of one client share."""
-    return Session(
-        servers=Servers(base_urls(urls)),
+    nameservers: Sequence[str] | None,
+    has_transport: bool,
+) -> tuple[Session, Resolver]:
+    """Make what the calls of one client share, and what looks up the names of its servers.
+
+    A transport of the user's own may know names that nobody else does, so it is given them as they are, unless
+    nameservers are given as well.
+    """
+    resolver = Resolver(() if has_transport and nameservers is None else nameservers_of(nameservers))
+    session = Session(
+        servers=Servers(base_urls(urls), asked=None if has_transport and not nameservers else resolver.asked),
         deadline_s=deadline_s,
         limits=limits,
         reads_own_writes=reads_own_writes,
         clock=clock,
         random=random,
     )
+    return session, resolver
 
 
 class Connections(Generic[Transport]):
@@ -92,33 +104,50 @@ class Connections(Generic[Transport]):
     def __init__(self, make: Callable[[], Transport], *, shared: Transport | None) -> None:
         self._make = make
         self._shared = shared
-        self._idle: list[Transport] = []
-        self._all: list[Transport] = [] if shared is None else [shared]
+        self._idle: dict[str, list[tuple[Transport, float]]] = {}
+        self._all: dict[Transport, None] = {} if shared is None else {shared: None}
+        self._tidy_at = time.monotonic() + KEEP_IDLE_S
         self._is_closed = False
 
-    def take(self) -> Transport:
-        """Return a transport that nobody else has."""
+    def take(self, server: str = "") -> Transport:
+        """Return a transport that nobody else has, where there is one with a connection to that server."""
         if self._is_closed:
             raise RuntimeError("this ledger client is closed")
         if self._shared is not None:
             return self._shared
         try:
-            return self._idle.pop()
-        except IndexError:
+            return self._idle[server].pop()[0]
+        except (KeyError, IndexError):
             made = self._make()
-            self._all.append(made)
+            self._all[made] = None
             return made
 
-    def give_back(self, transport: Transport) -> None:
+    def give_back(self, transport: Transport, server: str = "") -> None:
         """Let somebody else have it."""
         if self._shared is None:
-            self._idle.append(transport)
+            self._idle.setdefault(server, []).append((transport, time.monotonic()))
+
+    def take_stale(self) -> list[Transport]:
+        """Return what nobody has wanted for so long that it is to be closed; nearly always nothing, at once."""
+        now = time.monotonic()
+        if now < self._tidy_at or self._is_closed:
+            return []
+        self._tidy_at = now + KEEP_IDLE_S
+        stale = []
+        for idle in list(self._idle.values()):
+            # The first is the stalest. Another thread may take the last meanwhile, which may be the first.
+            with contextlib.suppress(IndexError):
+                while idle[0][1] + KEEP_IDLE_S < now:
+                    stale.append(idle.pop(0)[0])
+        for transport in stale:
+            self._all.pop(transport, None)
+        return stale
 
     def end(self) -> list[Transport]:
         """Lend no more, and return all that are to be closed."""
         self._is_closed = True
-        every, self._all = self._all, []
-        return every
+        every, self._all = self._all, {}
+        return list(every)
 
 
 def transport_options(session: Session, tls: ssl.SSLContext | None) -> dict[str, Any]:
@@ -146,17 +175,29 @@ def http_request(step: Try) -> "httpx.Request":
     headers = {
         "Accept": request.media_type if request.media_type == JSON else f"{request.media_type}, {JSON};q=0.5",
         "Accept-Encoding": "identity",
+        "Ledger-Retry": "safe",  # each carries its ids, or is a read: whoever passes it on may do so twice
         "User-Agent": USER_AGENT,
     }
+    extensions: dict[str, Any] = {
+        "timeout": {
+            "connect": step.connect_timeout_s,
+            "read": step.timeout_s,
+            "write": step.timeout_s,
+            "pool": step.timeout_s,
+        }
+    }
+    server = step.server
+    if server.host is not None:
+        headers["Host"] = server.host
+        extensions["sni_hostname"] = server.name
     if request.body:
         headers["Content-Type"] = request.media_type
-    timeout = httpx.Timeout(step.timeout_s, connect=step.connect_timeout_s)
     return httpx.Request(
         request.method,
-        step.url + request.path,
+        server.origin + request.path,
         headers=headers,
         content=request.body or None,
-        extensions={"timeout": timeout.as_dict()},
+        extensions=extensions,
     )
 
 
@@ -227,12 +268,12 @@ def failure(error: "httpx.RequestError", step: Try) -> Failure:
     said = f": {error}" if str(error) else ""
     match error:
         case httpx.ConnectTimeout():
-            return Failure("unreached", f"no connection to {step.url} within {step.connect_timeout_s:.3g} s")
+            return Failure("unreached", f"no connection to {step.server.label} within {step.connect_timeout_s:.3g} s")
         case httpx.ConnectError() | httpx.ProxyError():
-            return Failure("unreached", f"no connection to {step.url}{said}")
+            return Failure("unreached", f"no connection to {step.server.label}{said}")
         case httpx.TimeoutException():
-            return Failure("timed_out", f"no answer from {step.url} within {step.timeout_s:.3g} s")
+            return Failure("timed_out", f"no answer from {step.server.label} within {step.timeout_s:.3g} s")
         case httpx.DecodingError():
-            return Failure("garbled", f"an answer of {step.url} that cannot be read{said}")
+            return Failure("garbled", f"an answer of {step.server.label} that cannot be read{said}")
         case _:
-            return Failure("cut_off", f"the connection to {step.url} broke{said}")
+            return Failure("cut_off", f"the connection to {step.server.label} broke{said}")
