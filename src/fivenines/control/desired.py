@@ -62,14 +62,35 @@ class Timings(Struct, frozen=True, kw_only=True):
     down_s_min: float = 5.0
     """A region that went down stays down for so long, doubled each time it goes down again within `flap_s`."""
     flap_s: float = 120.0
+    """A region that has served for so long is no longer thought to flap."""
+    down_s_max: float = 120.0
+    """However often it went down."""
     step_s: float = 3.0
     """How long a region that is coming back stays on each step: reads, then a few, then all."""
     dead_workload_s: float = 20.0
     """A workload whose agent could not bring it back for so long is replaced."""
     lost_member_s: float = 60.0
     """A journal member that has been away for so long is replaced."""
+    demote_s: float = 30.0
+    """A promoted standby steps back when all active regions have served for so long."""
+    replace_again_s: float = 120.0
+    """A workload that was begun anew gets so long before that is done again."""
+    alone_s_max: float = 3.0
+    """With no answer from the shared store for so long, the journal's majority is taken for lost."""
     skew_ms_max: float = 500.0
     """Clocks further apart than this are an incident."""
+    window_s: float = 5.0
+    """What is recent, when servers of a pool are compared."""
+    ejected_s: float = 10.0
+    """A server that was taken out as an outlier stays out for so long, doubled each time in a row."""
+    outlier_times: float = 4.0
+    """A server is slow when its answers take so many times as long as those of its peers (their median) ..."""
+    outlier_ms_min: float = 50.0
+    """... and longer by this, so that nobody is judged by a few milliseconds."""
+    outlier_errors: float = 0.1
+    """A server fails when so large a share of its requests does, and four times as large a one as of its peers."""
+    outlier_requests_min: int = 10
+    """With fewer in the window nobody is judged."""
 
 
 class Desired(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class Probes(Struct, frozen=True, kw_only=True):
     """The median of the recent ones that were answered."""
     reason: str = ""
     """What was wrong with the last one that was not."""
+    failing_s: float = 0.0
+    """How long ago the first of those began that have failed in a row up to now; 0 if the last one was answered."""
 
 
 class WorkloadSeen(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,15 @@ class WorkloadSeen(Struct, frozen=True, kw_only=True):
     """host:port, where it has one."""
     weight: int = 100
     """Of a node or service: percent of its usual share at its edge; 0 when it is ejected."""
+    is_drained: bool = False
+    """Of a node or service: whether an order has it out of its edge."""
+    unready_s: float = 0.0
+    """For how long it has not been ready, whatever states it went through. Kept by its region's controller, whose own
+    clock cannot step; its agent leaves it out."""
+    failed_starts: int = 0
+    """How often its agent started it in vain since it was last ready. Kept likewise."""
+    replaced_s: float | None = None
+    """How long ago its controller began it anew, empty; None if it did not. Kept likewise."""
 
 
 class ServerSeen(Struct, frozen=True, kw_only=True):
@@ -66,6 +77,18 @@ class ServerSeen(Struct, frozen=True, kw_only=True):
     latency_ms: float
     """The mean time to an answer of the last 1,024 requests."""
     in_flight: int
+    pool: str = ""
+    """Who shares its requests: the servers with the same one. Empty: all of the same role."""
+    requests_recent: int = 0
+    """In the last seconds, a window of `window_s`. Kept by its region's controller; the edge leaves it out."""
+    errors_recent: int = 0
+    """Kept likewise."""
+    latency_recent_ms: float | None = None
+    """The mean of the window, as far as it can be told; None: too few requests. Kept likewise."""
+    weight_s: float = 0.0
+    """For how long its weight has been what it is. Kept likewise."""
+    ejections: int = 0
+    """How often in a row it was taken out again soon after it was put back. Kept likewise."""
 
 
 class MemberSeen(Struct, frozen=True, kw_only=True):
@@ -105,6 +128,10 @@ class Report(Struct, frozen=True, kw_only=True):
     skew_ms: Mapping[str, float] = {}
     """How far other regions' clocks are ahead of its own, as far as it can tell."""
     is_leader: bool = False
+    sequence: int = 0
+    """Another one with each report: a report whose sequence stays what it was tells nothing new."""
+    incidents: tuple[str, ...] = ()
+    """What its controller wants people to know of, as `kind:target`."""
 
 
 class RegionState(Struct, frozen=True, kw_only=True):
@@ -123,6 +150,9 @@ class RegionState(Struct, frozen=True, kw_only=True):
     """Whether a standby serves as an active one."""
     revision: int = 0
     """Of the record that all share: an action that changes it names the one that it has seen."""
+    age_s: float = 0.0
+    """For how long whoever holds this has known it as it is, on its own clock, which cannot step. Not sent. A
+    controller that was started anew knows it from then on: so it is more patient, never less."""
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -139,3 +169,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     """Whether this controller holds the lease for what is global."""
     has_majority: bool = True
     """Whether the shared store answered in this round: without it nothing that is shared may be changed."""
+    alone_s: float = 0.0
+    """For how long the shared store has not answered."""
+    under_way: frozenset[str] = frozenset()
+    """The targets of this region's actions that are being carried out."""

@@ -10,11 +10,12 @@ Two clients of one mind: `EtcdClient` for the event loop, and `BlockingClient`, 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import Message
 
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.errors import JournalUnreachableError
@@ -35,6 +36,7 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
 _ATTEMPT_S_MAX = 5.0
 """No attempt is waited for longer. etcd itself gives up after five seconds and two elections."""
 _PAUSE_S = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -55,6 +57,7 @@ _PERMANENT = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.UNIMPLEMENTED,
@@ -157,6 +160,37 @@ class EtcdClient:
         request = rpc.CompactionRequest(revision=revision)
         with contextlib.suppress(CompactedError):  # somebody else did it
             await self._ask(lambda i, limit: self._compact[i](request, timeout=limit), timeout_s)
+
+    async def call(self, path: str, request: Any, answer: type[_M], timeout_s: float) -> tuple[_M, bool]:
+        """Make any other call that is harmless when it is repeated; also returns whether it may have been repeated.
+
+        Raises what `txn` raises.
+        """
+        return await self._ask(lambda i, limit: self._method(i, path, answer)(request, timeout=limit), timeout_s)
+
+    async def first(self, path: str, request: Any, answer: type[_M], timeout_s: float) -> _M:
+        """Send one message on a stream and return the first that comes back. Raises what `txn` raises."""
+
+        async def ask(index: int, limit: float) -> _M:
+            call = self._channels[index].stream_stream(
+                path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+            )(timeout=limit)
+            try:
+                await call.write(request)
+                found = await call.read()
+            finally:
+                call.cancel()
+            if found is grpc.aio.EOF:
+                raise JournalUnreachableError(f"{self.endpoints[index]} ended the stream")
+            return cast(_M, found)
+
+        found, _ = await self._ask(ask, timeout_s)
+        return found
+
+    def _method(self, index: int, path: str, answer: type[_M]) -> Any:
+        return self._channels[index].unary_unary(
+            path, request_serializer=_serialize, response_deserializer=answer.FromString
+        )
 
     async def status(self, index: int, timeout_s: float) -> rpc.StatusResponse | None:
         """Ask one member how it is; None when it does not answer. Raises `RefusedError`."""
@@ -397,6 +431,10 @@ def _translate(endpoint: str, error: grpc.RpcError, *, maybe_done: bool) -> Exce
 def _is_not_sent(error: grpc.RpcError) -> bool:
     """Whether a request surely never reached its member."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "")
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _txn_method(channel: Any) -> Any:

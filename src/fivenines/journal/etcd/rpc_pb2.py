@@ -4,78 +4,109 @@
 # source: fivenines/journal/etcd/rpc.proto
 # Protobuf Python Version: 6.31.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 31, 1, "", "fivenines/journal/etcd/rpc.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    31,
+    1,
+    '',
+    'fivenines/journal/etcd/rpc.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n fivenines/journal/etcd/rpc.proto\x12\x16\x66ivenines.journal.etcd"\\\n\x0eResponseHeader\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04"f\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c"x\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\x12\x11\n\tkeys_only\x18\x08 \x01(\x08"\x93\x01\n\rRangeResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12-\n\x03kvs\x18\x02 \x03(\x0b\x32 .fivenines.journal.etcd.KeyValue\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x63ount\x18\x04 \x01(\x03"(\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c"E\n\x0bPutResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader"4\n\x12\x44\x65leteRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c"^\n\x13\x44\x65leteRangeResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x03"\xdc\x01\n\tRequestOp\x12=\n\rrequest_range\x18\x01 \x01(\x0b\x32$.fivenines.journal.etcd.RangeRequestH\x00\x12\x39\n\x0brequest_put\x18\x02 \x01(\x0b\x32".fivenines.journal.etcd.PutRequestH\x00\x12J\n\x14request_delete_range\x18\x03 \x01(\x0b\x32*.fivenines.journal.etcd.DeleteRangeRequestH\x00\x42\t\n\x07request"\xe4\x01\n\nResponseOp\x12?\n\x0eresponse_range\x18\x01 \x01(\x0b\x32%.fivenines.journal.etcd.RangeResponseH\x00\x12;\n\x0cresponse_put\x18\x02 \x01(\x0b\x32#.fivenines.journal.etcd.PutResponseH\x00\x12L\n\x15response_delete_range\x18\x03 \x01(\x0b\x32+.fivenines.journal.etcd.DeleteRangeResponseH\x00\x42\n\n\x08response"\xfb\x02\n\x07\x43ompare\x12=\n\x06result\x18\x01 \x01(\x0e\x32-.fivenines.journal.etcd.Compare.CompareResult\x12=\n\x06target\x18\x02 \x01(\x0e\x32-.fivenines.journal.etcd.Compare.CompareTarget\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x11\n\x07version\x18\x04 \x01(\x03H\x00\x12\x19\n\x0f\x63reate_revision\x18\x05 \x01(\x03H\x00\x12\x16\n\x0cmod_revision\x18\x06 \x01(\x03H\x00\x12\x0f\n\x05value\x18\x07 \x01(\x0cH\x00"@\n\rCompareResult\x12\t\n\x05\x45QUAL\x10\x00\x12\x0b\n\x07GREATER\x10\x01\x12\x08\n\x04LESS\x10\x02\x12\r\n\tNOT_EQUAL\x10\x03"<\n\rCompareTarget\x12\x0b\n\x07VERSION\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\x07\n\x03MOD\x10\x02\x12\t\n\x05VALUE\x10\x03\x42\x0e\n\x0ctarget_union"\xa6\x01\n\nTxnRequest\x12\x30\n\x07\x63ompare\x18\x01 \x03(\x0b\x32\x1f.fivenines.journal.etcd.Compare\x12\x32\n\x07success\x18\x02 \x03(\x0b\x32!.fivenines.journal.etcd.RequestOp\x12\x32\n\x07\x66\x61ilure\x18\x03 \x03(\x0b\x32!.fivenines.journal.etcd.RequestOp"\x8f\x01\n\x0bTxnResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\x12\x35\n\tresponses\x18\x03 \x03(\x0b\x32".fivenines.journal.etcd.ResponseOp"7\n\x11\x43ompactionRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08physical\x18\x02 \x01(\x08"L\n\x12\x43ompactionResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader"w\n\x12WatchCreateRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\x16\n\x0estart_revision\x18\x03 \x01(\x03\x12\x17\n\x0fprogress_notify\x18\x04 \x01(\x08\x12\x10\n\x08\x66ragment\x18\x08 \x01(\x08"\x16\n\x14WatchProgressRequest"\xaf\x01\n\x0cWatchRequest\x12\x44\n\x0e\x63reate_request\x18\x01 \x01(\x0b\x32*.fivenines.journal.etcd.WatchCreateRequestH\x00\x12H\n\x10progress_request\x18\x03 \x01(\x0b\x32,.fivenines.journal.etcd.WatchProgressRequestH\x00\x42\x0f\n\rrequest_union"\x8e\x01\n\x05\x45vent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\'.fivenines.journal.etcd.Event.EventType\x12,\n\x02kv\x18\x02 \x01(\x0b\x32 .fivenines.journal.etcd.KeyValue" \n\tEventType\x12\x07\n\x03PUT\x10\x00\x12\n\n\x06\x44\x45LETE\x10\x01"\xee\x01\n\rWatchResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x10\n\x08watch_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\x12\x10\n\x08\x63\x61nceled\x18\x04 \x01(\x08\x12\x18\n\x10\x63ompact_revision\x18\x05 \x01(\x03\x12\x15\n\rcancel_reason\x18\x06 \x01(\t\x12\x10\n\x08\x66ragment\x18\x07 \x01(\x08\x12-\n\x06\x65vents\x18\x0b \x03(\x0b\x32\x1d.fivenines.journal.etcd.Event"\x0f\n\rStatusRequest"\xa2\x01\n\x0eStatusResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\x62\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fivenines/journal/etcd/rpc.proto\x12\x16\x66ivenines.journal.etcd\"\\\n\x0eResponseHeader\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x11\n\tmember_id\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\traft_term\x18\x04 \x01(\x04\"u\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\r\n\x05lease\x18\x06 \x01(\x03\"\xec\x01\n\x0cRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x42\n\nsort_order\x18\x05 \x01(\x0e\x32..fivenines.journal.etcd.RangeRequest.SortOrder\x12\x14\n\x0cserializable\x18\x07 \x01(\x08\x12\x11\n\tkeys_only\x18\x08 \x01(\x08\".\n\tSortOrder\x12\x08\n\x04NONE\x10\x00\x12\n\n\x06\x41SCEND\x10\x01\x12\x0b\n\x07\x44\x45SCEND\x10\x02\"\x93\x01\n\rRangeResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12-\n\x03kvs\x18\x02 \x03(\x0b\x32 .fivenines.journal.etcd.KeyValue\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\"7\n\nPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\r\n\x05lease\x18\x03 \x01(\x03\"E\n\x0bPutResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\"4\n\x12\x44\x65leteRangeRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\"^\n\x13\x44\x65leteRangeResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x03\"\xdc\x01\n\tRequestOp\x12=\n\rrequest_range\x18\x01 \x01(\x0b\x32$.fivenines.journal.etcd.RangeRequestH\x00\x12\x39\n\x0brequest_put\x18\x02 \x01(\x0b\x32\".fivenines.journal.etcd.PutRequestH\x00\x12J\n\x14request_delete_range\x18\x03 \x01(\x0b\x32*.fivenines.journal.etcd.DeleteRangeRequestH\x00\x42\t\n\x07request\"\xe4\x01\n\nResponseOp\x12?\n\x0eresponse_range\x18\x01 \x01(\x0b\x32%.fivenines.journal.etcd.RangeResponseH\x00\x12;\n\x0cresponse_put\x18\x02 \x01(\x0b\x32#.fivenines.journal.etcd.PutResponseH\x00\x12L\n\x15response_delete_range\x18\x03 \x01(\x0b\x32+.fivenines.journal.etcd.DeleteRangeResponseH\x00\x42\n\n\x08response\"\xfb\x02\n\x07\x43ompare\x12=\n\x06result\x18\x01 \x01(\x0e\x32-.fivenines.journal.etcd.Compare.CompareResult\x12=\n\x06target\x18\x02 \x01(\x0e\x32-.fivenines.journal.etcd.Compare.CompareTarget\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x11\n\x07version\x18\x04 \x01(\x03H\x00\x12\x19\n\x0f\x63reate_revision\x18\x05 \x01(\x03H\x00\x12\x16\n\x0cmod_revision\x18\x06 \x01(\x03H\x00\x12\x0f\n\x05value\x18\x07 \x01(\x0cH\x00\"@\n\rCompareResult\x12\t\n\x05\x45QUAL\x10\x00\x12\x0b\n\x07GREATER\x10\x01\x12\x08\n\x04LESS\x10\x02\x12\r\n\tNOT_EQUAL\x10\x03\"<\n\rCompareTarget\x12\x0b\n\x07VERSION\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\x07\n\x03MOD\x10\x02\x12\t\n\x05VALUE\x10\x03\x42\x0e\n\x0ctarget_union\"\xa6\x01\n\nTxnRequest\x12\x30\n\x07\x63ompare\x18\x01 \x03(\x0b\x32\x1f.fivenines.journal.etcd.Compare\x12\x32\n\x07success\x18\x02 \x03(\x0b\x32!.fivenines.journal.etcd.RequestOp\x12\x32\n\x07\x66\x61ilure\x18\x03 \x03(\x0b\x32!.fivenines.journal.etcd.RequestOp\"\x8f\x01\n\x0bTxnResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\x12\x35\n\tresponses\x18\x03 \x03(\x0b\x32\".fivenines.journal.etcd.ResponseOp\"7\n\x11\x43ompactionRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08physical\x18\x02 \x01(\x08\"L\n\x12\x43ompactionResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\"w\n\x12WatchCreateRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\x16\n\x0estart_revision\x18\x03 \x01(\x03\x12\x17\n\x0fprogress_notify\x18\x04 \x01(\x08\x12\x10\n\x08\x66ragment\x18\x08 \x01(\x08\"\x16\n\x14WatchProgressRequest\"\xaf\x01\n\x0cWatchRequest\x12\x44\n\x0e\x63reate_request\x18\x01 \x01(\x0b\x32*.fivenines.journal.etcd.WatchCreateRequestH\x00\x12H\n\x10progress_request\x18\x03 \x01(\x0b\x32,.fivenines.journal.etcd.WatchProgressRequestH\x00\x42\x0f\n\rrequest_union\"\x8e\x01\n\x05\x45vent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\'.fivenines.journal.etcd.Event.EventType\x12,\n\x02kv\x18\x02 \x01(\x0b\x32 .fivenines.journal.etcd.KeyValue\" \n\tEventType\x12\x07\n\x03PUT\x10\x00\x12\n\n\x06\x44\x45LETE\x10\x01\"\xee\x01\n\rWatchResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x10\n\x08watch_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\x12\x10\n\x08\x63\x61nceled\x18\x04 \x01(\x08\x12\x18\n\x10\x63ompact_revision\x18\x05 \x01(\x03\x12\x15\n\rcancel_reason\x18\x06 \x01(\t\x12\x10\n\x08\x66ragment\x18\x07 \x01(\x08\x12-\n\x06\x65vents\x18\x0b \x03(\x0b\x32\x1d.fivenines.journal.etcd.Event\"\x0f\n\rStatusRequest\"\xa2\x01\n\x0eStatusResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x62_size\x18\x03 \x01(\x03\x12\x0e\n\x06leader\x18\x04 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x08 \x03(\t\x12\x16\n\x0e\x64\x62_size_in_use\x18\t \x01(\x03\",\n\x11LeaseGrantRequest\x12\x0b\n\x03TTL\x18\x01 \x01(\x03\x12\n\n\x02ID\x18\x02 \x01(\x03\"t\n\x12LeaseGrantResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\n\n\x02ID\x18\x02 \x01(\x03\x12\x0b\n\x03TTL\x18\x03 \x01(\x03\x12\r\n\x05\x65rror\x18\x04 \x01(\t\" \n\x12LeaseRevokeRequest\x12\n\n\x02ID\x18\x01 \x01(\x03\"M\n\x13LeaseRevokeResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\"#\n\x15LeaseKeepAliveRequest\x12\n\n\x02ID\x18\x01 \x01(\x03\"i\n\x16LeaseKeepAliveResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12\n\n\x02ID\x18\x02 \x01(\x03\x12\x0b\n\x03TTL\x18\x03 \x01(\x03\"[\n\x06Member\x12\n\n\x02ID\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08peerURLs\x18\x03 \x03(\t\x12\x12\n\nclientURLs\x18\x04 \x03(\t\x12\x11\n\tisLearner\x18\x05 \x01(\x08\"\x13\n\x11MemberListRequest\"}\n\x12MemberListResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12/\n\x07members\x18\x02 \x03(\x0b\x32\x1e.fivenines.journal.etcd.Member\"$\n\x10MemberAddRequest\x12\x10\n\x08peerURLs\x18\x01 \x03(\t\"\xac\x01\n\x11MemberAddResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12.\n\x06member\x18\x02 \x01(\x0b\x32\x1e.fivenines.journal.etcd.Member\x12/\n\x07members\x18\x03 \x03(\x0b\x32\x1e.fivenines.journal.etcd.Member\"!\n\x13MemberRemoveRequest\x12\n\n\x02ID\x18\x01 \x01(\x04\"\x7f\n\x14MemberRemoveResponse\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.fivenines.journal.etcd.ResponseHeader\x12/\n\x07members\x18\x02 \x03(\x0b\x32\x1e.fivenines.journal.etcd.Memberb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "fivenines.journal.etcd.rpc_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fivenines.journal.etcd.rpc_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_RESPONSEHEADER"]._serialized_start = 60
-    _globals["_RESPONSEHEADER"]._serialized_end = 152
-    _globals["_KEYVALUE"]._serialized_start = 154
-    _globals["_KEYVALUE"]._serialized_end = 256
-    _globals["_RANGEREQUEST"]._serialized_start = 258
-    _globals["_RANGEREQUEST"]._serialized_end = 378
-    _globals["_RANGERESPONSE"]._serialized_start = 381
-    _globals["_RANGERESPONSE"]._serialized_end = 528
-    _globals["_PUTREQUEST"]._serialized_start = 530
-    _globals["_PUTREQUEST"]._serialized_end = 570
-    _globals["_PUTRESPONSE"]._serialized_start = 572
-    _globals["_PUTRESPONSE"]._serialized_end = 641
-    _globals["_DELETERANGEREQUEST"]._serialized_start = 643
-    _globals["_DELETERANGEREQUEST"]._serialized_end = 695
-    _globals["_DELETERANGERESPONSE"]._serialized_start = 697
-    _globals["_DELETERANGERESPONSE"]._serialized_end = 791
-    _globals["_REQUESTOP"]._serialized_start = 794
-    _globals["_REQUESTOP"]._serialized_end = 1014
-    _globals["_RESPONSEOP"]._serialized_start = 1017
-    _globals["_RESPONSEOP"]._serialized_end = 1245
-    _globals["_COMPARE"]._serialized_start = 1248
-    _globals["_COMPARE"]._serialized_end = 1627
-    _globals["_COMPARE_COMPARERESULT"]._serialized_start = 1485
-    _globals["_COMPARE_COMPARERESULT"]._serialized_end = 1549
-    _globals["_COMPARE_COMPARETARGET"]._serialized_start = 1551
-    _globals["_COMPARE_COMPARETARGET"]._serialized_end = 1611
-    _globals["_TXNREQUEST"]._serialized_start = 1630
-    _globals["_TXNREQUEST"]._serialized_end = 1796
-    _globals["_TXNRESPONSE"]._serialized_start = 1799
-    _globals["_TXNRESPONSE"]._serialized_end = 1942
-    _globals["_COMPACTIONREQUEST"]._serialized_start = 1944
-    _globals["_COMPACTIONREQUEST"]._serialized_end = 1999
-    _globals["_COMPACTIONRESPONSE"]._serialized_start = 2001
-    _globals["_COMPACTIONRESPONSE"]._serialized_end = 2077
-    _globals["_WATCHCREATEREQUEST"]._serialized_start = 2079
-    _globals["_WATCHCREATEREQUEST"]._serialized_end = 2198
-    _globals["_WATCHPROGRESSREQUEST"]._serialized_start = 2200
-    _globals["_WATCHPROGRESSREQUEST"]._serialized_end = 2222
-    _globals["_WATCHREQUEST"]._serialized_start = 2225
-    _globals["_WATCHREQUEST"]._serialized_end = 2400
-    _globals["_EVENT"]._serialized_start = 2403
-    _globals["_EVENT"]._serialized_end = 2545
-    _globals["_EVENT_EVENTTYPE"]._serialized_start = 2513
-    _globals["_EVENT_EVENTTYPE"]._serialized_end = 2545
-    _globals["_WATCHRESPONSE"]._serialized_start = 2548
-    _globals["_WATCHRESPONSE"]._serialized_end = 2786
-    _globals["_STATUSREQUEST"]._serialized_start = 2788
-    _globals["_STATUSREQUEST"]._serialized_end = 2803
-    _globals["_STATUSRESPONSE"]._serialized_start = 2806
-    _globals["_STATUSRESPONSE"]._serialized_end = 2968
+  DESCRIPTOR._loaded_options = None
+  _globals['_RESPONSEHEADER']._serialized_start=60
+  _globals['_RESPONSEHEADER']._serialized_end=152
+  _globals['_KEYVALUE']._serialized_start=154
+  _globals['_KEYVALUE']._serialized_end=271
+  _globals['_RANGEREQUEST']._serialized_start=274
+  _globals['_RANGEREQUEST']._serialized_end=510
+  _globals['_RANGEREQUEST_SORTORDER']._serialized_start=464
+  _globals['_RANGEREQUEST_SORTORDER']._serialized_end=510
+  _globals['_RANGERESPONSE']._serialized_start=513
+  _globals['_RANGERESPONSE']._serialized_end=660
+  _globals['_PUTREQUEST']._serialized_start=662
+  _globals['_PUTREQUEST']._serialized_end=717
+  _globals['_PUTRESPONSE']._serialized_start=719
+  _globals['_PUTRESPONSE']._serialized_end=788
+  _globals['_DELETERANGEREQUEST']._serialized_start=790
+  _globals['_DELETERANGEREQUEST']._serialized_end=842
+  _globals['_DELETERANGERESPONSE']._serialized_start=844
+  _globals['_DELETERANGERESPONSE']._serialized_end=938
+  _globals['_REQUESTOP']._serialized_start=941
+  _globals['_REQUESTOP']._serialized_end=1161
+  _globals['_RESPONSEOP']._serialized_start=1164
+  _globals['_RESPONSEOP']._serialized_end=1392
+  _globals['_COMPARE']._serialized_start=1395
+  _globals['_COMPARE']._serialized_end=1774
+  _globals['_COMPARE_COMPARERESULT']._serialized_start=1632
+  _globals['_COMPARE_COMPARERESULT']._serialized_end=1696
+  _globals['_COMPARE_COMPARETARGET']._serialized_start=1698
+  _globals['_COMPARE_COMPARETARGET']._serialized_end=1758
+  _globals['_TXNREQUEST']._serialized_start=1777
+  _globals['_TXNREQUEST']._serialized_end=1943
+  _globals['_TXNRESPONSE']._serialized_start=1946
+  _globals['_TXNRESPONSE']._serialized_end=2089
+  _globals['_COMPACTIONREQUEST']._serialized_start=2091
+  _globals['_COMPACTIONREQUEST']._serialized_end=2146
+  _globals['_COMPACTIONRESPONSE']._serialized_start=2148
+  _globals['_COMPACTIONRESPONSE']._serialized_end=2224
+  _globals['_WATCHCREATEREQUEST']._serialized_start=2226
+  _globals['_WATCHCREATEREQUEST']._serialized_end=2345
+  _globals['_WATCHPROGRESSREQUEST']._serialized_start=2347
+  _globals['_WATCHPROGRESSREQUEST']._serialized_end=2369
+  _globals['_WATCHREQUEST']._serialized_start=2372
+  _globals['_WATCHREQUEST']._serialized_end=2547
+  _globals['_EVENT']._serialized_start=2550
+  _globals['_EVENT']._serialized_end=2692
+  _globals['_EVENT_EVENTTYPE']._serialized_start=2660
+  _globals['_EVENT_EVENTTYPE']._serialized_end=2692
+  _globals['_WATCHRESPONSE']._serialized_start=2695
+  _globals['_WATCHRESPONSE']._serialized_end=2933
+  _globals['_STATUSREQUEST']._serialized_start=2935
+  _globals['_STATUSREQUEST']._serialized_end=2950
+  _globals['_STATUSRESPONSE']._serialized_start=2953
+  _globals['_STATUSRESPONSE']._serialized_end=3115
+  _globals['_LEASEGRANTREQUEST']._serialized_start=3117
+  _globals['_LEASEGRANTREQUEST']._serialized_end=3161
+  _globals['_LEASEGRANTRESPONSE']._serialized_start=3163
+  _globals['_LEASEGRANTRESPONSE']._serialized_end=3279
+  _globals['_LEASEREVOKEREQUEST']._serialized_start=3281
+  _globals['_LEASEREVOKEREQUEST']._serialized_end=3313
+  _globals['_LEASEREVOKERESPONSE']._serialized_start=3315
+  _globals['_LEASEREVOKERESPONSE']._serialized_end=3392
+  _globals['_LEASEKEEPALIVEREQUEST']._serialized_start=3394
+  _globals['_LEASEKEEPALIVEREQUEST']._serialized_end=3429
+  _globals['_LEASEKEEPALIVERESPONSE']._serialized_start=3431
+  _globals['_LEASEKEEPALIVERESPONSE']._serialized_end=3536
+  _globals['_MEMBER']._serialized_start=3538
+  _globals['_MEMBER']._serialized_end=3629
+  _globals['_MEMBERLISTREQUEST']._serialized_start=3631
+  _globals['_MEMBERLISTREQUEST']._serialized_end=3650
+  _globals['_MEMBERLISTRESPONSE']._serialized_start=3652
+  _globals['_MEMBERLISTRESPONSE']._serialized_end=3777
+  _globals['_MEMBERADDREQUEST']._serialized_start=3779
+  _globals['_MEMBERADDREQUEST']._serialized_end=3815
+  _globals['_MEMBERADDRESPONSE']._serialized_start=3818
+  _globals['_MEMBERADDRESPONSE']._serialized_end=3990
+  _globals['_MEMBERREMOVEREQUEST']._serialized_start=3992
+  _globals['_MEMBERREMOVEREQUEST']._serialized_end=4025
+  _globals['_MEMBERREMOVERESPONSE']._serialized_start=4027
+  _globals['_MEMBERREMOVERESPONSE']._serialized_end=4154
 # @@protoc_insertion_point(module_scope)

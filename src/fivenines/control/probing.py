@@ -1,0 +1,161 @@
+"""Probing: whether a region takes writes, seen end to end, through its edge, as a client would.
+
+A probe changes the metadata of an account of the prober's own, `platform:probe:<region>`: a real write, on disk in a
+majority of regions when it is answered. Changing an account remembers no id, so no node's memory grows by it. Asset and
+account are made when the ledger says that they are not there. Each probe opens its own connection, so an edge that
+keeps old connections and takes no new ones is not thought well.
+
+A new probe begins each `look_s`, even while the one before hangs: so two probes in a row that time out take
+`look_s + probe_timeout_s`, not twice the timeout. They count in the order in which they began.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from statistics import median
+
+import httpx
+import structlog
+from msgspec import Struct
+
+from fivenines.control.desired import Timings
+from fivenines.control.observed import Probes
+from fivenines.ids import new_id
+
+__all__ = ["PROBE_ASSET", "Prober", "Window", "probe_account"]
+
+log = structlog.get_logger(__name__)
+
+PROBE_ASSET = "PROBE/0"
+_WINDOW = 16
+_JITTER = 0.1
+"""So that those of several regions do not keep step with each other, or with what they look at."""
+
+
+def probe_account(here: str) -> str:
+    """Return the account that a region's probes write to."""
+    return f"platform:probe:{here}"
+
+
+class Window:
+    """The last probes of one region, in the order in which they began, whenever they end."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, float, float | None]] = []
+        """Number, when it began, and how long the answer took; None: there was none."""
+        self._reason = ""
+
+    def add(self, number: int, began: float, took_s: float | None, reason: str) -> bool:
+        """Take the end of a probe; whether the newest is another than before, or one of several that failed."""
+        was_up = self.is_up
+        self._found = sorted([*self._found, (number, began, took_s)])[-_WINDOW:]
+        if took_s is None:
+            self._reason = reason
+        return self.is_up is not True or was_up is not True
+
+    @property
+    def is_up(self) -> bool | None:
+        """Whether the newest probe that has ended was answered; None before the first."""
+        return self._found[-1][2] is not None if self._found else None
+
+    def probes(self, now: float) -> Probes:
+        """Return them as they are reported; `now` is on the clock of when they began."""
+        failing = 0.0
+        for _, began, took_s in reversed(self._found):
+            if took_s is not None:
+                break
+            failing = now - began
+        took = [took_s for _, _, took_s in self._found if took_s is not None]
+        return Probes(
+            recent=tuple(took_s is not None for _, _, took_s in self._found),
+            latency_ms=round(1000 * median(took), 3) if took else None,
+            reason=self._reason if self.is_up is False else "",
+            failing_s=failing,
+        )
+
+
+class _Failed(Struct, frozen=True):
+    reason: str
+
+
+class Prober:
+    """Probes regions for as long as `run` runs.
+
+    Args:
+        here: the region that probes.
+        urls: by region, its edge, such as http://127.0.1.1:9959; by address, not by a name that is steered.
+        timings: how often, and for how long an answer is waited for.
+        transport: for tests.
+    """
+
+    def __init__(
+        self,
+        here: str,
+        urls: Mapping[str, str],
+        timings: Timings,
+        *,
+        transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None,
+    ) -> None:
+        self.changed = asyncio.Event()
+        """Set when something is worth another look: a probe that failed, or the first that was answered again."""
+        self._here, self._timings, self._transport = here, timings, transport
+        self._urls = dict(urls)
+        self._windows = {region: Window() for region in self._urls}
+
+    def seen(self) -> dict[str, Probes]:
+        """Return what was seen of each region by now."""
+        now = asyncio.get_running_loop().time()
+        return {region: window.probes(now) for region, window in self._windows.items()}
+
+    async def run(self) -> None:
+        """Probe all regions, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for region, url in self._urls.items():
+                group.create_task(self._watch(region, url), name=f"probing {region}")
+
+    async def _watch(self, region: str, url: str) -> None:
+        clock = asyncio.get_running_loop().time
+        # Nothing is kept alive: each probe goes the whole way of a new client.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        http = httpx.AsyncClient(
+            base_url=url,
+            limits=limits,
+            timeout=self._timings.probe_timeout_s,
+            trust_env=False,
+            transport=self._transport(),
+        )
+        async with http, asyncio.TaskGroup() as group:
+            number = 0
+            while True:
+                number += 1
+                group.create_task(self._probe(region, http, number, clock()))
+                await asyncio.sleep(self._timings.look_s * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+    async def _probe(self, region: str, http: httpx.AsyncClient, number: int, began: float) -> None:
+        clock = asyncio.get_running_loop().time
+        reason = ""
+        took_s: float | None = None
+        try:
+            async with asyncio.timeout(self._timings.probe_timeout_s):
+                failed = await self._write(http, number)
+            took_s, reason = (clock() - began, "") if failed is None else (None, failed.reason)
+        except TimeoutError:
+            reason = f"no answer within {self._timings.probe_timeout_s:g} s"
+        except httpx.HTTPError as error:
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if self._windows[region].add(number, began, took_s, reason):
+            self.changed.set()
+
+    async def _write(self, http: httpx.AsyncClient, number: int) -> _Failed | None:
+        """Write once; returns why it was not written."""
+        account = probe_account(self._here)
+        change = {"id": new_id(), "metadata": {"by": self._here, "number": number}}
+        answer = await http.patch(f"/v1/accounts/{account}", json=change)
+        if "account_unknown" in answer.text and answer.status_code < 500:
+            await http.post("/v1/assets", json={"asset": PROBE_ASSET})
+            made = await http.post("/v1/accounts", json={"id": account, "asset": PROBE_ASSET, "min_balance": None})
+            log.info("control.probe_account", account=account, status=made.status_code)
+            answer = await http.patch(f"/v1/accounts/{account}", json=change)
+        if answer.status_code == 200:
+            return None
+        return _Failed(f"status {answer.status_code}: {answer.text[:200]}")
