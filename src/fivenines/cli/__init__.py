@@ -14,18 +14,22 @@ from fivenines import __version__
 from fivenines.cli.archive import register as register_archive
 from fivenines.cli.bench import register as register_bench
 from fivenines.cli.books import register as register_books
+from fivenines.cli.control import register as register_control
 from fivenines.cli.data import register as register_data
 from fivenines.cli.functions import register as register_functions
 from fivenines.cli.history import register as register_history
+from fivenines.cli.names import register as register_names
 from fivenines.cli.output import out
+from fivenines.cli.plan import register as register_plan
 from fivenines.cli.rules import register as register_rules
 from fivenines.cli.serve import register as register_serve
+from fivenines.cli.up import register as register_up
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="fivenines",
-    help="A double-entry ledger that never stops: serve it, fill it, look into it.",
+    help="Money that never stops moving: a double-entry ledger, and the platform that keeps it up.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
@@ -33,6 +37,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for register in (
+    register_up,
+    register_plan,
+    register_control,
+    register_names,
     register_serve,
     register_books,
     register_data,

@@ -32,7 +32,7 @@ from fivenines.control.noting import Notes
 from fivenines.control.observed import MemberSeen, Observed, Probes, RegionState, Report
 from fivenines.control.safety import Refused
 from fivenines.control.steer import steer
-from fivenines.control.store import Store, StoreError
+from fivenines.control.store import Shared, Store, StoreError
 from fivenines.control.timeline import Event, EventKind, action_target, describe, event_of
 from fivenines.traffic.table import SteeringTable, read_table, write_table
 
@@ -145,6 +145,16 @@ class Controller:
         self._members_at: float | None = None
         self._sequence = int(clock.unix() * 1000)
         self._was_alone = False
+
+    @property
+    def shared(self) -> Shared:
+        """What all controllers shared when the store last answered."""
+        return self._notes.shared
+
+    @property
+    def table(self) -> SteeringTable | None:
+        """What this region's nameserver answers by; None before there is anything."""
+        return self._table
 
     async def run(self) -> None:
         """Go round until it is cancelled; then lead no more, and let go of what is under way."""

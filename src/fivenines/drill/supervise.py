@@ -9,12 +9,13 @@ import asyncio
 import atexit
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
+
+from fivenines.platform.local.dying import dying_with_us
 
 __all__ = ["LedgerFailedError", "LedgerProcess", "Ready", "dying_with_us"]
 
@@ -32,17 +33,6 @@ class Ready(msgspec.Struct, frozen=True):
     position: int = 0
     name: str = "the ledger"
     pid: int = 0
-
-
-def dying_with_us() -> tuple[str, ...]:
-    """What to put before a command so that the kernel kills its process when we die, by SIGKILL too; may be nothing.
-
-    By util-linux, which all of Debian has, and not by a function between fork and exec: here are threads of gRPC, which
-    a fork in Python can bring to a halt. It ends the process when the *thread* that started it ends, so it is not for
-    what a worker thread starts.
-    """
-    program = shutil.which("setpriv") if sys.platform == "linux" else None
-    return (program, "--pdeathsig", "KILL") if program else ()
 
 
 class LedgerProcess:

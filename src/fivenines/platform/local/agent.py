@@ -1,0 +1,288 @@
+"""The agent of a region: supervises its workloads, leads its edge, and does what it is asked over HTTP.
+
+    GET  /live                                is the agent there?
+    GET  /v1/workloads                        how everything is that runs here
+    GET  /v1/edge                             what the edge sees of its nodes and services
+    POST /v1/workloads/{name}/{what}          restart, replace, drain or undrain; answered when it is done
+    POST /v1/workloads/{name}/weight?percent= its share at the edge; 0 ejects it
+    POST /v1/writes?to=local|remote           where the edge sends writes
+    POST /v1/journal/join                     begin the region's member anew, empty, in the present cluster
+    POST /v1/stop?keep=ROLE,...               stop all workloads, in order, but those of these roles
+
+It decides nothing but what a machine's init would: to begin again what has ended. Whoever may reach this address may do
+all of it, so it is a loopback address, or one of the region's own network.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import msgspec
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fivenines.control.desired import Role
+from fivenines.platform.local.edging import Edging
+from fivenines.platform.local.logs import PlatformLog
+from fivenines.platform.local.probing import Prober
+from fivenines.platform.local.programs import founded_file, journal_program, programs, table_file
+from fivenines.platform.local.seen import AgentSeen, EdgeSeen
+from fivenines.platform.local.supervising import NoEdge, Workload
+from fivenines.platform.steering import declared_table
+from fivenines.platform.topology import PORTS, Topology
+from fivenines.traffic.edge import EdgeUnreachableError
+from fivenines.traffic.table import write_table
+
+__all__ = ["serve_agent"]
+
+_log = structlog.get_logger("fivenines.agent")
+
+_LOOK_S = 0.1
+_STOP_ORDER: tuple[frozenset[Role], ...] = (
+    frozenset({"controller"}),  # first, or it would mend what is being stopped
+    frozenset({"service", "historian"}),
+    frozenset({"edge"}),
+    frozenset({"node"}),
+    frozenset({"nameserver"}),
+    frozenset({"journal"}),  # last: nodes write what they have taken
+)
+
+
+class Agent:
+    """The workloads of one region.
+
+    Args:
+        topology: of the platform.
+        region: which one.
+        before: what stands before each command, so that its process dies with us.
+    """
+
+    def __init__(self, topology: Topology, region: str, *, before: tuple[str, ...]) -> None:
+        self._topology, self._place = topology, topology.region(region)
+        self._log = PlatformLog(topology.path / "platform.log", region)
+        self._prober = Prober()
+        self._edging = Edging(topology, region)
+        self.workloads = {
+            program.name: Workload(
+                program,
+                edge=self._edging if program.is_in_edge else NoEdge(),
+                log=self._log,
+                prober=self._prober,
+                gate=self._wait_journal if program.needs == "journal" else _pass,
+                before=before,
+            )
+            for program in programs(topology, self._place)
+        }
+        self._edging.write()
+        table = table_file(topology, region)
+        if not table.exists():  # until a controller has looked at things, what was declared counts
+            table.parent.mkdir(parents=True, exist_ok=True)
+            write_table(table, declared_table(topology, region))
+        self._running: list[asyncio.Task[None]] = []
+
+    def seen(self) -> AgentSeen:
+        """Return how everything is."""
+        weights = self._edging.weights
+        return AgentSeen(
+            region=self._place.name,
+            pid=os.getpid(),
+            workloads=[
+                msgspec.structs.replace(each.seen(), weight=weights.get(name, 100))
+                for name, each in self.workloads.items()
+            ],
+        )
+
+    def start(self) -> None:
+        """Start everything."""
+        for name, workload in self.workloads.items():
+            self._running.append(asyncio.create_task(workload.run(), name=name))
+        self._running.append(asyncio.create_task(self._tell_new_edges(), name="telling new edges"))
+
+    async def stop(self, keep: frozenset[str] = frozenset()) -> None:
+        """Stop everything in order, but workloads of the roles to be kept."""
+        for roles in _STOP_ORDER:
+            going = [each for each in self.workloads.values() if each.program.role in roles - keep]
+            await asyncio.gather(*(each.stop() for each in going))
+
+    async def close(self) -> None:
+        """Let go of everything, once it is stopped."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._prober.close()
+        self._log.close()
+
+    async def edge(self) -> EdgeSeen:
+        """Return what the edge sees. Raises `EdgeUnreachableError`."""
+        return EdgeSeen(servers=await self._edging.servers(), totals=await self._edging.totals())
+
+    async def weigh(self, workload: str, percent: int) -> None:
+        """Change a workload's share at the edge. Raises `EdgeUnreachableError`."""
+        await self._edging.weigh(workload, percent)
+
+    async def send_writes(self, *, remote: bool) -> None:
+        """Say where the edge sends writes. Raises `EdgeUnreachableError`."""
+        await self._edging.send_writes(remote=remote)
+
+    async def join_journal(self) -> None:
+        """Begin the journal's member anew, empty, in the cluster that there is. Raises TimeoutError."""
+        workload = self.workloads[f"{self._place.name}-journal"]
+        workload.program = journal_program(self._topology, self._place, is_joining=True)
+        await workload.replace()
+
+    async def _wait_journal(self) -> None:
+        """Wait until the journal was founded: a node that finds none takes it for an error."""
+        founded = founded_file(self._topology)
+        while not founded.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(_LOOK_S)
+
+    async def _tell_new_edges(self) -> None:
+        """Tell an edge that has started anew what the one before had been told."""
+        edge = self.workloads[f"{self._place.name}-edge"]
+        known: int | None = None
+        while True:
+            seen = edge.seen()
+            if seen.state == "ready" and seen.pid != known:
+                with contextlib.suppress(EdgeUnreachableError):
+                    await self._edging.tell_again()
+                    for workload in self.workloads.values():
+                        if workload.program.is_in_edge:
+                            await workload.tell_edge()
+                    known = seen.pid
+            await asyncio.sleep(_LOOK_S)
+
+
+async def serve_agent(
+    topology: Topology, region: str, *, before: tuple[str, ...], on_ready: Callable[[str], None]
+) -> None:
+    """Run a region until SIGTERM or SIGINT, then stop it in order.
+
+    Raises:
+        OSError: the agent's address cannot be had.
+    """
+    host, port = topology.region(region).host, PORTS.agent
+    agent = Agent(topology, region, before=before)
+    server = _Server(
+        uvicorn.Config(
+            _application(agent), host=host, port=port, lifespan="off", access_log=False, log_config=None, loop="none"
+        )
+    )
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    agent.start()
+    serving = asyncio.create_task(server.serve(), name="http")
+    told = asyncio.create_task(stopping.wait(), name="signals")
+    on_ready(topology.agent_url(region))
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await agent.stop()
+    server.should_exit = True
+    await serving
+    await agent.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the signals to `serve_agent`."""
+        return nullcontext()
+
+
+def _application(agent: Agent) -> Starlette:
+    views = _Views(agent)
+    return Starlette(
+        routes=[
+            Route("/live", lambda _request: _json({"live": True})),
+            Route("/v1/workloads", lambda _request: _json(agent.seen())),
+            Route("/v1/edge", views.edge),
+            Route("/v1/workloads/{name}/weight", views.weigh, methods=["POST"]),
+            Route("/v1/workloads/{name}/{what}", views.change, methods=["POST"]),
+            Route("/v1/writes", views.writes, methods=["POST"]),
+            Route("/v1/journal/join", views.join, methods=["POST"]),
+            Route("/v1/stop", views.stop, methods=["POST"]),
+        ],
+        exception_handlers={EdgeUnreachableError: _unreachable, TimeoutError: _late},
+    )
+
+
+class _Views:
+    """One method for each request."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def edge(self, _request: Request) -> Response:
+        return _json(await self._agent.edge())
+
+    async def change(self, request: Request) -> Response:
+        name, what = request.path_params["name"], request.path_params["what"]
+        workload = self._agent.workloads.get(name)
+        if workload is None:
+            return _problem(404, f"{name!r} does not run here")
+        ways: dict[str, Callable[[], Awaitable[None]]] = {
+            "restart": workload.restart,
+            "replace": workload.replace,
+            "drain": workload.drain,
+            "undrain": workload.undrain,
+        }
+        if what not in ways:
+            return _problem(404, f"{what!r} is none of {', '.join(ways)}")
+        if what in {"drain", "undrain"} and not workload.program.is_in_edge:
+            return _problem(409, f"{name} is a {workload.program.role}: no edge sends it anything")
+        await ways[what]()
+        return _json(workload.seen())
+
+    async def weigh(self, request: Request) -> Response:
+        name, percent = request.path_params["name"], request.query_params.get("percent", "")
+        workload = self._agent.workloads.get(name)
+        if workload is None or not workload.program.is_in_edge:
+            return _problem(404, f"{name!r} is nothing that the edge knows")
+        if not percent.isdecimal() or int(percent) > 100:
+            return _problem(400, f"percent is 0 to 100, not {percent!r}")
+        await self._agent.weigh(name, int(percent))
+        return _json({})
+
+    async def writes(self, request: Request) -> Response:
+        to = request.query_params.get("to")
+        if to not in {"local", "remote"}:
+            return _problem(400, f"to is local or remote, not {to!r}")
+        await self._agent.send_writes(remote=to == "remote")
+        return _json({})
+
+    async def join(self, _request: Request) -> Response:
+        await self._agent.join_journal()
+        return _json({})
+
+    async def stop(self, request: Request) -> Response:
+        keep = frozenset(filter(None, request.query_params.get("keep", "").split(",")))
+        await self._agent.stop(keep)
+        return _json({})
+
+
+async def _pass() -> None:
+    """Wait for nothing."""
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _problem(status: int, detail: str) -> Response:
+    return _json({"detail": detail}, status)
+
+
+async def _unreachable(_request: Request, error: Exception) -> Response:
+    return _problem(503, str(error))
+
+
+async def _late(_request: Request, _error: Exception) -> Response:
+    return _problem(504, "it did not become ready in time; it is still being tried")

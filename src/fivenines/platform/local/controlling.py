@@ -1,0 +1,303 @@
+"""The controller of a region as a process: its eyes and hands on this machine, and what it tells over HTTP.
+
+    GET /live          is it there?
+    GET /ready         does it go round, with the shared store at hand?
+    GET /v1/view       everything that it knew in its last round
+    GET /v1/timeline   what was seen, decided and done, the newest last
+
+Its eyes are the agent of its region, the edge as that sees it, and the nodes' own metrics. Its hands are the agent's.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import httpx
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fivenines.control.actions import (
+    Action,
+    AddMember,
+    DrainNode,
+    RaiseIncident,
+    RemoveMember,
+    ReplaceWorkload,
+    SetNodeWeight,
+    SetPhase,
+    UndrainNode,
+)
+from fivenines.control.etcd_store import EtcdStore
+from fivenines.control.loop import ActionFailedError, Controller, Steering
+from fivenines.control.observed import Report
+from fivenines.control.probing import Prober
+from fivenines.control.store import StoreError
+from fivenines.control.timeline import Event
+from fivenines.journal.etcd import EtcdJournalSettings
+from fivenines.platform.desires import to_desired
+from fivenines.platform.local.agent_client import AgentError, Agents
+from fivenines.platform.local.programs import table_file
+from fivenines.platform.local.view import View
+from fivenines.platform.steering import declared_table
+from fivenines.platform.topology import PORTS, Topology
+
+__all__ = ["make_store", "serve_controller"]
+
+log = structlog.get_logger("fivenines.controller")
+
+_METRICS_S = 3.0
+_SLOW_LOOK_S = 1.0
+_FOLLOW_S = 0.2
+_READY_S = 5.0
+"""A controller that has not gone round for so long is not ready."""
+_DURATIONS = "fivenines_http_request_duration_seconds"
+
+
+def make_store(topology: Topology, *, here: str = "") -> EtcdStore:
+    """Open what all controllers share; with `here` for the controller of a region, else to look and to give orders."""
+    region = here or topology.regions[0].name
+    return EtcdStore(
+        EtcdJournalSettings(endpoints=topology.journal_endpoints(region)),
+        here=here,
+        peer_urls={
+            place.name: f"http://{place.host}:{PORTS.journal_peer}" for place in topology.regions if place.has_journal
+        },
+    )
+
+
+class _Sensors:
+    """What looks at a region of this machine."""
+
+    def __init__(self, topology: Topology, region: str, agents: Agents, http: httpx.AsyncClient) -> None:
+        self._place, self._agents, self._http = topology.region(region), agents, http
+        self._p99_ms: float | None = None
+        self._buckets: dict[float, float] = {}
+
+    async def look(self) -> Report:
+        """Ask the agent, and through it the edge."""
+        here = self._place.name
+        seen, edge, position = await asyncio.gather(
+            self._agents.seen(here), self._agents.edge(here), self._position(), return_exceptions=True
+        )
+        if isinstance(seen, BaseException):
+            raise seen
+        report = Report(
+            region=here,
+            at=time.time(),
+            workloads=tuple(seen.workloads),
+            position=position if isinstance(position, int) else 0,
+            p99_ms=self._p99_ms,
+        )
+        if isinstance(edge, BaseException):
+            return report  # it is being begun again, and its probes tell
+        return msgspec.structs.replace(
+            report,
+            servers=tuple(edge.servers),
+            requests_per_s=edge.totals.requests_per_s,
+            failed_per_s=edge.totals.failed_per_s,
+        )
+
+    async def look_now_and_then(self) -> None:
+        """Look at how long answers take, for ever."""
+        while True:
+            await self._read_metrics()
+            await asyncio.sleep(_METRICS_S)
+
+    async def _position(self) -> int:
+        """The highest position of any of the nodes."""
+        found = 0
+        for node in self._place.nodes:
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                url = f"http://{self._place.host}:{self._place.node_port(node)}/ready"
+                answer = await self._http.get(url, timeout=_SLOW_LOOK_S)
+                found = max(found, int(answer.headers.get("Ledger-Position", "0")))
+        return found
+
+    async def _read_metrics(self) -> None:
+        """Work out the 99th percentile of what nodes have answered since the last look."""
+        buckets: dict[float, float] = {}
+        for node in self._place.nodes:
+            url = f"http://{self._place.host}:{self._place.node_port(node)}/metrics"
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                text = (await self._http.get(url, timeout=_SLOW_LOOK_S)).text
+                for family in text_string_to_metric_families(text):
+                    if family.name != _DURATIONS:
+                        continue
+                    for sample in family.samples:
+                        if sample.name.endswith("_bucket"):
+                            edge = float(sample.labels["le"])
+                            buckets[edge] = buckets.get(edge, 0.0) + sample.value
+        since = {edge: max(0.0, count - self._buckets.get(edge, 0.0)) for edge, count in buckets.items()}
+        self._buckets = buckets
+        total = since.get(float("inf"), 0.0)
+        above = sorted(edge for edge, count in since.items() if count >= 0.99 * total)
+        self._p99_ms = 1_000 * above[0] if total and above and above[0] != float("inf") else None
+
+
+class _Driver:
+    """What carries out actions in a region of this machine."""
+
+    def __init__(self, region: str, agents: Agents) -> None:
+        self._region, self._agents = region, agents
+
+    async def act(self, action: Action) -> None:
+        """Have the agent do it. Raises `ActionFailedError`."""
+        try:
+            match action:
+                case ReplaceWorkload(workload=workload):
+                    await self._agents.change(self._region, workload, "replace")
+                case SetNodeWeight(workload=workload, percent=percent):
+                    await self._agents.weigh(self._region, workload, percent)
+                case DrainNode(workload=workload):
+                    await self._agents.change(self._region, workload, "drain")
+                case UndrainNode(workload=workload):
+                    await self._agents.change(self._region, workload, "undrain")
+                case AddMember(region=region):
+                    await self._agents.join_journal(region)
+                case SetPhase() | RemoveMember() | RaiseIncident():
+                    raise AssertionError(f"no driver does this: {action}")
+        except AgentError as error:
+            raise ActionFailedError(str(error)) from error
+
+
+async def serve_controller(topology: Topology, region: str, *, on_ready: Callable[[str], None]) -> None:
+    """Run the controller of a region until SIGTERM or SIGINT. Raises OSError: its address cannot be had."""
+    place = topology.region(region)
+    workloads = tuple(workload for each in topology.regions for workload in each.workloads())
+    desired = to_desired(topology.spec, workloads=workloads)
+    prober = Prober(
+        region, {each.name: topology.edge_url(each.name) for each in topology.regions if each.nodes}, desired.timings
+    )
+    store = make_store(topology, here=region)
+    async with Agents(topology) as agents, httpx.AsyncClient(trust_env=False) as http:
+        sensors = _Sensors(topology, region, agents, http)
+        controller = Controller(
+            region,
+            lambda: desired,
+            sensors=sensors,
+            driver=_Driver(region, agents),
+            store=store,
+            prober=prober,
+            steering=Steering(path=table_file(topology, region), declared=declared_table(topology, region)),
+        )
+        server = _Server(
+            uvicorn.Config(
+                _application(controller, store),
+                host=place.host,
+                port=PORTS.controller,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                loop="none",
+            )
+        )
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        tasks = [
+            asyncio.create_task(prober.run(), name="probing"),
+            asyncio.create_task(sensors.look_now_and_then(), name="looking"),
+            asyncio.create_task(_follow(controller, agents), name="following"),
+            asyncio.create_task(controller.run(), name="controlling"),
+        ]
+        serving = asyncio.create_task(server.serve(), name="http")
+        stopping = asyncio.create_task(told.wait(), name="signals")
+        on_ready(f"http://{place.host}:{PORTS.controller}")
+        await asyncio.wait({serving, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in [*tasks, stopping]:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        server.should_exit = True
+        await serving
+        await store.close()
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+
+
+async def _follow(controller: Controller, agents: Agents) -> None:
+    """Keep the edge at what all agreed on: a region that is coming back takes reads first, and sends writes on."""
+    is_remote = False
+    while True:
+        observed = controller.observed
+        if observed is not None and observed.here in observed.states:
+            wanted = observed.states[observed.here].phase == "reads"
+            if wanted != is_remote:
+                with contextlib.suppress(AgentError):
+                    await agents.send_writes(observed.here, remote=wanted)
+                    is_remote = wanted
+        await asyncio.sleep(_FOLLOW_S)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the signals to `serve_controller`."""
+        return nullcontext()
+
+
+def _application(controller: Controller, store: EtcdStore) -> Starlette:
+    last: tuple[int, float] = (0, time.monotonic())
+
+    def ready(_request: Request) -> Response:
+        nonlocal last
+        if controller.rounds != last[0]:
+            last = (controller.rounds, time.monotonic())
+        observed = controller.observed
+        reason = ""
+        if observed is None or time.monotonic() - last[1] > _READY_S:
+            reason = "it does not go round"
+        elif not observed.has_majority:
+            reason = f"the shared store has not answered for {observed.alone_s:.1f} s"
+        return _json({"ready": not reason, "reason": reason}, 503 if reason else 200)
+
+    def view(_request: Request) -> Response:
+        observed, shared = controller.observed, controller.shared
+        if observed is None:
+            return _json({"detail": "it has not gone round yet"}, 503)
+        return _json(
+            View(
+                region=controller.here,
+                is_leader=observed.is_leader,
+                has_majority=observed.has_majority,
+                states=observed.states,
+                reports=observed.reports,
+                members=observed.members,
+                orders=shared.orders,
+                books=shared.books,
+                table=controller.table,
+            )
+        )
+
+    async def timeline(request: Request) -> Response:
+        limit = request.query_params.get("limit", "100")
+        if not limit.isdecimal() or not 0 < int(limit) <= 10_000:
+            return _json({"detail": f"limit is 1 to 10000, not {limit!r}"}, 400)
+        try:
+            events: list[Event] = await store.timeline(int(limit))
+        except StoreError as error:
+            return _json({"detail": str(error)}, 503)
+        return _json(events)
+
+    return Starlette(
+        routes=[
+            Route("/live", lambda _request: _json({"live": True})),
+            Route("/ready", ready),
+            Route("/v1/view", view),
+            Route("/v1/timeline", timeline),
+        ]
+    )
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

@@ -1,0 +1,153 @@
+"""Where regions are apart: on one loopback device, or each in a network namespace of its own with a cable to cut.
+
+`--isolation netns` needs root on Linux. Each region gets a namespace, with a pair of virtual devices for a cable, and
+all cables end in a bridge, where clients are too. Cut means what it means between machines: what is sent is lost
+without a word. It is done by a neighbour entry that leads to a hardware address that nobody has, so one direction can
+be lost alone, and nothing else of the machine is touched. All names begin with `fn` and the number of the platform's
+network; what an earlier run left there is taken away first.
+
+The library talks to the kernel on an event loop of its own, so on ours all of this runs in a thread.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fivenines.platform.topology import Topology
+
+__all__ = ["CLIENTS", "IsolationError", "Network", "Way", "why_not"]
+
+CLIENTS = "clients"
+"""Everybody who is in no region."""
+Way = tuple[str, str]
+"""From whom to whom: names of regions, or `CLIENTS`."""
+
+_NOBODY = "02:00:00:00:00:01"
+"""A hardware address of our own making that no device has."""
+_NAMESPACES = Path("/var/run/netns")
+
+
+class IsolationError(Exception):
+    """Regions cannot be given networks of their own here; the sentence says why."""
+
+
+class Network:
+    """The network of a platform.
+
+    Args:
+        topology: of the platform.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._is_apart = topology.isolation == "netns"
+        self._lost: set[Way] = set()
+
+    def make(self) -> None:
+        """Make it. Raises `IsolationError`."""
+        if not self._is_apart:
+            return
+        if (reason := why_not()) is not None:
+            raise IsolationError(reason)
+        from pyroute2 import IPRoute, NetlinkError, NetNS, netns
+
+        self.remove()
+        number = self._topology.network
+        try:
+            with IPRoute() as here:
+                here.link("add", ifname=self._bridge, kind="bridge")
+                bridge = here.link_lookup(ifname=self._bridge)[0]
+                here.addr("add", index=bridge, address=f"10.{number}.0.1", prefixlen=16)
+                here.link("set", index=bridge, state="up")
+                for place in self._topology.regions:
+                    name = self._namespace(place.name)
+                    netns.create(name)
+                    here.link("add", ifname=name, kind="veth", peer={"ifname": "eth0", "net_ns_fd": name})
+                    here.link("set", index=here.link_lookup(ifname=name)[0], master=bridge, state="up")
+                    with NetNS(name) as there:
+                        there.link("set", index=there.link_lookup(ifname="lo")[0], state="up")
+                        device = there.link_lookup(ifname="eth0")[0]
+                        there.addr("add", index=device, address=place.host, prefixlen=16)
+                        there.link("set", index=device, state="up")
+        except (NetlinkError, OSError) as error:
+            self.remove()
+            raise IsolationError(f"the kernel refuses: {error}") from error
+
+    def remove(self) -> None:
+        """Take it away, as far as it is there."""
+        if not self._is_apart:
+            return
+        from pyroute2 import IPRoute, NetlinkError, netns
+
+        for name in netns.listnetns():
+            if name.startswith(f"{self._bridge}-"):
+                with suppress(OSError):
+                    netns.remove(name)
+        with IPRoute() as here, suppress(NetlinkError):
+            for index in here.link_lookup(ifname=self._bridge):
+                here.link("del", index=index)
+        self._lost.clear()
+
+    def inside(self, region: str) -> tuple[str, ...]:
+        """What to put before a command so that it runs in a region's network."""
+        return ("nsenter", f"--net={_NAMESPACES / self._namespace(region)}") if self._is_apart else ()
+
+    def lose(self, *ways: Way) -> None:
+        """Lose all that is sent these ways, from now on, without a word to the sender. Raises `IsolationError`."""
+        for way in ways:
+            self._set(way, is_lost=True)
+
+    def heal(self) -> None:
+        """Lose nothing any more."""
+        for way in list(self._lost):
+            self._set(way, is_lost=False)
+
+    def cut_off(self, region: str, *, from_clients: bool = True, from_regions: bool = True) -> None:
+        """Cut a region off, in both directions. Raises `IsolationError`."""
+        others = [place.name for place in self._topology.others(region)] if from_regions else []
+        others += [CLIENTS] if from_clients else []
+        self.lose(*((region, other) for other in others), *((other, region) for other in others))
+
+    @property
+    def _bridge(self) -> str:
+        return f"fn{self._topology.network}"
+
+    def _namespace(self, region: str) -> str:
+        return f"{self._bridge}-r{self._topology.region(region).number}"
+
+    def _set(self, way: Way, *, is_lost: bool) -> None:
+        if not self._is_apart:
+            raise IsolationError("regions share one network: 'fivenines up --isolation netns' gives each its own")
+        from pyroute2 import IPRoute, NetlinkError, NetNS
+
+        source, destination = way
+        address = self._address(destination)
+        opening: Callable[[], Any] = IPRoute if source == CLIENTS else lambda: NetNS(self._namespace(source))
+        with opening() as there:
+            device = there.link_lookup(ifname=self._bridge if source == CLIENTS else "eth0")[0]
+            with suppress(NetlinkError):  # none is known
+                there.neigh("del", dst=address, ifindex=device)
+            if is_lost:
+                there.neigh("add", dst=address, lladdr=_NOBODY, ifindex=device, state="permanent")
+                self._lost.add(way)
+            else:
+                self._lost.discard(way)
+
+    def _address(self, who: str) -> str:
+        return f"10.{self._topology.network}.0.1" if who == CLIENTS else self._topology.region(who).host
+
+
+def why_not() -> str | None:
+    """Say why regions cannot have networks of their own here, or return None."""
+    if sys.platform != "linux":
+        return "network namespaces are Linux's"
+    if os.geteuid() != 0:
+        return "network namespaces take root: try sudo, or leave --isolation out"
+    try:
+        import pyroute2  # noqa: F401
+    except ImportError:
+        return "pyroute2 is not installed: pip install 'fivenines[platform]'"
+    return None
