@@ -36,10 +36,12 @@ which server the next one goes to is not known before."""
 _WEIGHT = 100  # of each server, so that weights are percents, and a slow start has a hundred steps
 _HEAD_BYTES = 8 * 1024
 """Of a buffer, kept free of the body: for the head, and for what HAProxy notes beside."""
-_ERRORS_TO_DOWN = 30
-"""A node that failed so many times in a row is out until its checks say that it is well. Overload must not have this
-effect, or the load of one node after the other would fall on the rest: a node that sheds two of three requests fails
-thirty times in a row once in two hundred thousand."""
+_DOWN_AT_ONCE = "observe layer4 error-limit 1 on-error mark-down"
+"""One connection that cannot be had, and the server is out until its checks have found it well twice. So a try that
+failed is never repeated where it failed, and when all nodes die at once, the third try is already that of another
+region. Answers are not judged so (`observe layer7`): a node that sheds what is too much says 503 many times in a row,
+and the load of one node after the other would fall on the rest. A 503 is repeated elsewhere, a node that hangs is found
+by its checks, and one that answers badly or late is ejected by the controller, which sees all of them at once."""
 _REPEATS_FLOOR = 20
 _RETRY_ON = "conn-failure empty-response response-timeout junk-response 0rtt-rejected 503"
 _JSON = "content-type application/json string"
@@ -75,7 +77,7 @@ def checked(settings: EdgeSettings) -> str:
     every, slow_start = _ms(settings.timeouts.check_every_s), _ms(settings.timeouts.slow_start_s)
     return (
         f"{unchecked(settings)} check inter {every} fastinter 200ms downinter {every} rise 2 fall 2 "
-        f"slowstart {slow_start} observe layer7 error-limit {_ERRORS_TO_DOWN} on-error mark-down"
+        f"slowstart {slow_start} {_DOWN_AT_ONCE}"
     )
 
 
@@ -360,7 +362,7 @@ def _backends(
     ]
     if settings.headers:
         common.append("http-response set-header X-Served-By %[srv_name] unless { res.hdr(X-Served-By) -m found }")
-    # An edge to which we send on tries as often as we do: it is waited for longer, and not asked as often.
+    # An edge to which we send on tries as often as we do, so it is waited for longer.
     far = f"http-request set-timeout server {_ms(times.elsewhere_s)} unless {{ var(txn.wait) -m found }}"
     # So that the other edge sees who asks, also where a machine has several addresses.
     source = f" source {settings.host}" if _is_one_address(settings.host) else ""
@@ -374,7 +376,7 @@ def _backends(
     ]
     if not elsewhere:
         return backends
-    probed = [f"{line}check inter 1s fastinter 200ms rise 2 fall 2" for line in there]
+    probed = [f"{line}check inter 1s fastinter 200ms rise 2 fall 2 {_DOWN_AT_ONCE}" for line in there]
     backends[0] += [
         f"{far} {{ nbsrv({pool}{HERE}) eq 0 }}",
         *(f"{line}track {pool}{ELSEWHERE}/{each.name} backup" for line, each in zip(there, elsewhere, strict=True)),
@@ -386,7 +388,6 @@ def _backends(
             "option httpchk GET /edge/ready",
             *common,
             far,
-            "retries 1",
             probed[0],
             *(f"{line} backup" for line in (*probed[1:], *tracked)),
         ],

@@ -53,9 +53,10 @@ def check(config: Path, *, haproxy: str | None = None) -> None:
         raise ConfigRefusedError("haproxy is not installed, neither on the PATH nor in " + ", ".join(_FOLDERS))
     try:
         done = subprocess.run(
-            [program, "-c", "-q", "-f", str(config)], capture_output=True, check=False, timeout=_CHECK_S_MAX, text=True
+            [program, "-c", "-f", str(config)], capture_output=True, check=False, timeout=_CHECK_S_MAX, text=True
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigRefusedError(f"{program} could not be asked: {error}") from error
     if done.returncode:
-        raise ConfigRefusedError((done.stderr or done.stdout).strip() or f"{program} ended with {done.returncode}")
+        said = [line for line in (done.stderr + done.stdout).splitlines() if "[ALERT]" in line]
+        raise ConfigRefusedError("\n".join(said) or f"{program} ended with {done.returncode}: {done.stderr.strip()}")
