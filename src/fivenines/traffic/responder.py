@@ -7,11 +7,12 @@ The way of a question:
 2. *Prepared* answers: most questions are the same as one before, but for the id, for the case of letters, which many
    resolvers mix as a guard (draft-vixie-dnsext-dns0x20), and for a cookie, which we leave unanswered (RFC 7873 allows
    that). So an answer is kept by the question without those; they are put in when it is given.
-3. Else dnspython reads it, `zone` says what is there, and dnspython writes the answer.
+3. All names of one length that are not there are answered alike, so for such a name a *stand-in* is worked out, once,
+   and the name is put in. A flood of random names costs little more than the usual questions, and pushes out nothing.
+4. Else dnspython reads it, `zone` says what is there, and dnspython writes the answer.
 
 For steered names `Steering` draws for every single question, and what is kept is the encoding for each outcome of the
-draw: shares hold exactly, prepared or not. A new table begins with nothing prepared. What is kept is bounded, and names
-that are not there are kept apart, so that a flood of random ones does not push out those that are asked for.
+draw: shares hold exactly, prepared or not. A new table begins with nothing prepared, and what is kept is bounded.
 
 Without any table the answer is SERVFAIL and not REFUSED: both send a resolver to the next nameserver, but REFUSED says
 that we are not responsible, which some remember for minutes as a lame delegation.
@@ -20,6 +21,7 @@ that we are not responsible, which some remember for minutes as a lame delegatio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import dns.edns
 import dns.exception
@@ -112,6 +114,7 @@ class Responder:
         self._zone: Zone | None = None
         self._prepared: dict[bytes, _Fixed | _Steered] = {}
         self._absent: dict[bytes, _Fixed | _Steered] = {}
+        """For names that are not there, by their stand-ins."""
         self._wires = 0
 
     @property
@@ -134,17 +137,53 @@ class Responder:
             self.counters.ignored += 1
             return None
         end = wire.find(b"\0", HEADER_BYTES) + 1
-        key = _key(wire, end, is_tcp=is_tcp)
-        known = self._prepared.get(key) or self._absent.get(key)
-        if known is not None:
+        head, name, rest = _key(wire, end, is_tcp=is_tcp)
+        known = self._prepared.get(head + name + rest)
+        if known is None:
+            return self._respond_anew(wire, source, end, (head, name, rest), is_tcp=is_tcp)
+        self.counters.prepared += 1
+        body = self._draw(known, source)
+        return b"".join((wire[:2], body[2:HEADER_BYTES], wire[HEADER_BYTES:end], body[end:]))
+
+    def _respond_anew(
+        self, wire: bytes, source: str, end: int, key: tuple[bytes, bytes, bytes], *, is_tcp: bool
+    ) -> bytes:
+        """Answer what nobody asked for since the table is in force, or a name that is not there."""
+        head, name, rest = key
+        if len(wire) > KEPT_BYTES or not _is_plain(wire, end):
+            return self._draw(self._make(wire, is_tcp=is_tcp), source)
+        stand_in = self._stand_in(name)
+        if stand_in is None:
+            made = self._make(wire, is_tcp=is_tcp)
+            if _echoes(made, wire, end):
+                self._keep(head + name + rest, made)
+            return self._draw(made, source)
+        asked = b"".join((wire[:HEADER_BYTES], stand_in, wire[end:]))
+        known = self._absent.get(head + stand_in + rest)
+        if known is None:
+            known = self._make(asked, is_tcp=is_tcp)
+            if not _echoes(known, asked, end):
+                return b"".join((wire[:2], self._draw(known, source)[2:]))
+            if len(self._absent) >= ABSENT_MAX:
+                self._absent = {}
+            self._absent[head + stand_in + rest] = known
+        else:
             self.counters.prepared += 1
-            body = self._draw(known, source)
-            return b"".join((wire[:2], body[2:HEADER_BYTES], wire[HEADER_BYTES:end], body[end:]))
-        made = self._make(wire, is_tcp=is_tcp)
-        body = self._draw(made, source)
-        if len(wire) <= KEPT_BYTES and _name_end(wire) == end and body[HEADER_BYTES:end] == wire[HEADER_BYTES:end]:
-            self._keep(key, made)
-        return body
+        body = self._draw(known, source)
+        return b"".join((wire[:2], body[2:HEADER_BYTES], wire[HEADER_BYTES:end], body[end:]))
+
+    def _stand_in(self, name: bytes) -> bytes | None:
+        """Return what a name that is not there is worked out as: another of its length; None for one that is there."""
+        if self._zone is None:
+            return _filler(len(name) - 1) + b"\0"
+        if name in self._zone.wires:
+            return None
+        origin = self._zone.origin_wire
+        inside = len(name) - len(origin)
+        # The zone's name may stand at the end of a longer label, too: only where one begins it is the zone.
+        if inside > 0 and name.endswith(origin) and _begins_label(name, inside):
+            return _filler(inside) + origin
+        return _filler(len(name) - 1) + b"\0"
 
     def _draw(self, known: "_Fixed | _Steered", source: str) -> bytes:
         self.counters.count(known.rcode)
@@ -164,14 +203,9 @@ class Responder:
 
     def _keep(self, key: bytes, made: "_Fixed | _Steered") -> None:
         self._wires += 1
-        if made.rcode == dns.rcode.NOERROR:
-            if self._wires > WIRES_MAX:
-                self._forget()
-            self._prepared[key] = made
-        else:
-            if len(self._absent) >= ABSENT_MAX:
-                self._absent = {}
-            self._absent[key] = made
+        if self._wires > WIRES_MAX:
+            self._forget()
+        self._prepared[key] = made
 
     def _forget(self) -> None:
         self._prepared, self._wires = {}, 0
@@ -283,16 +317,37 @@ def _bare(wire: bytes, rcode: dns.rcode.Rcode) -> "_Fixed":
     return _Fixed(b"".join((wire[:2], bytes((QR | wire[2] & (OPCODE | RD), rcode)), bytes(8))), rcode)
 
 
-def _name_end(wire: bytes) -> int:
-    """Return where the name of the question ends; where it is none, or has a pointer, some other number."""
-    at = HEADER_BYTES
-    while at < len(wire) and 0 < wire[at] < 64:
-        at += wire[at] + 1
-    return at + 1
+def _echoes(made: "_Fixed | _Steered", wire: bytes, end: int) -> bool:
+    """Tell whether an answer repeats the name of the question, byte by byte, so that another can be put in."""
+    return isinstance(made, _Steered) or made.wire[HEADER_BYTES:end] == wire[HEADER_BYTES:end]
 
 
-def _key(wire: bytes, end: int, *, is_tcp: bool) -> bytes:
-    """Return what a prepared answer depends on: all but the id, the case of the name, and a cookie.
+def _is_plain(wire: bytes, end: int) -> bool:
+    """Tell whether the name of a question ends at `end`, and is written out, without a pointer."""
+    return _begins_label(wire[HEADER_BYTES:end], end - HEADER_BYTES - 1)
+
+
+def _begins_label(name: bytes, place: int) -> bool:
+    """Tell whether a label begins at a place of a name."""
+    at = 0
+    while at < place and 0 < name[at] < 64:
+        at += name[at] + 1
+    return at == place
+
+
+@cache
+def _filler(length: int) -> bytes:
+    """Return labels of so many bytes that nobody has for a name: of no letters, and none of a single byte."""
+    labels = b""
+    while length:
+        size = length - 1 if length <= 64 else 62 if length == 65 else 63
+        labels += bytes([size]) + b"\1" * size
+        length -= size + 1
+    return labels
+
+
+def _key(wire: bytes, end: int, *, is_tcp: bool) -> tuple[bytes, bytes, bytes]:
+    """Return what a prepared answer depends on, in three parts: all but the id, the case of the name, and a cookie.
 
     `end` is where the name of the question ends, if it has no zero byte inside: answers to others are not kept. A
     packet with the key of a usual one has the same labels, so it is a usual one, too.
@@ -304,4 +359,4 @@ def _key(wire: bytes, end: int, *, is_tcp: bool) -> bytes:
         after = OPT_OPTIONS + 4 + length
         if 8 <= length <= 40 and OPT_OPTIONS + int.from_bytes(rest[13:15], "big") == len(rest) >= after:
             rest, kind = rest[:13] + rest[after:], kind + b"c"
-    return b"".join((kind, wire[2:HEADER_BYTES], wire[HEADER_BYTES:end].lower(), rest))
+    return kind + wire[2:HEADER_BYTES], wire[HEADER_BYTES:end].lower(), rest

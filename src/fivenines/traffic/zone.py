@@ -93,6 +93,9 @@ class Zone:
             while above != self.origin:
                 above = above.parent()
                 self._owners.setdefault(above, Owner())
+        self.origin_wire = self.origin.to_wire() or b""
+        self.wires = frozenset(name.to_wire() for name in self._owners)
+        """The names that are there, in small letters, as they stand in packets."""
 
     def _lay_out(self, servers: list[SteeredRegion]) -> Iterator[tuple[dns.name.Name, Owner]]:
         names = tuple(_below(self.origin, f"ns-{region.name}") for region in servers)
