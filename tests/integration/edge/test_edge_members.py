@@ -223,9 +223,14 @@ def test_what_was_seen_is_counted() -> None:
             totals = await edge.runtime.totals()
             assert (totals.requests, totals.failed, totals.refused, totals.elsewhere) == (4, 1, 1, 0)
             assert totals.requests_per_s > 0
+            assert 0 < (totals.p50_ms or 0) <= (totals.p99_ms or 0)
+            await first.control(delay_s=0.3)
+            await platform.http.get(edge.url + "/v1/accounts/a")
+            assert ((await edge.runtime.totals()).p99_ms or 0) > 200, "only what came since the last look counts"
+            assert (await edge.runtime.totals()).p99_ms is None
             assert totals.failed_per_s == pytest.approx(totals.requests_per_s / 4)
             (server,) = await edge.runtime.servers()
-            assert (server.requests, server.errors, server.in_flight, server.pool) == (4, 1, 0, "ledger")
+            assert (server.requests, server.errors, server.in_flight, server.pool) == (5, 2, 0, "ledger")
             assert server.check.startswith("L7OK")
             with pytest.raises(RefusedError, match="no 'shop'"):
                 await edge.runtime.totals("shop")

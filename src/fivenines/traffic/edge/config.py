@@ -22,12 +22,28 @@ import msgspec
 
 from fivenines.traffic.edge.settings import EdgeSettings, Server, Service, TcpProxy, Timeouts
 
-__all__ = ["ELSEWHERE", "FORWARDED", "HERE", "LAST", "SWITCH", "SWITCHES", "checked", "config", "unchecked"]
+__all__ = [
+    "ELSEWHERE",
+    "FORWARDED",
+    "HERE",
+    "LAST",
+    "LATENCY_BOUNDS_MS",
+    "REPEATS",
+    "SWITCH",
+    "SWITCHES",
+    "checked",
+    "config",
+    "unchecked",
+]
 
 HERE, ELSEWHERE, LAST = ".here", ".elsewhere", ".last"
 """What is added to the name of a pool."""
 SWITCHES, SWITCH = "switches", "writes_elsewhere"
 """A backend that nothing is sent to: its one server is in maintenance, or not, and says where writes go."""
+REPEATS = "repeats"
+"""A table with one row for each pool: how much is asked and how much fails, and how long answers take."""
+LATENCY_BOUNDS_MS = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+"""HAProxy keeps means only, and no quantiles: so it counts answers in steps of time, up to these and one beyond."""
 FORWARDED = "Ledger-Edge"
 """A header of every request that an edge sends: the name of where it goes. Another edge is named by its region, so an
 edge that finds its own region there knows that an edge has sent the request on. HAProxy sets it anew for each try, for
@@ -152,8 +168,8 @@ def _statistics(settings: EdgeSettings) -> list[str]:
 
 
 def _tables(settings: EdgeSettings) -> list[list[str]]:
-    budget = "stick-table type string len 64 size 1k expire 1m store http_req_rate(10s),http_fail_rate(10s)"
-    tables = [["backend repeats", budget]]
+    columns = f"http_req_rate(10s),http_fail_rate(10s),gpc({len(LATENCY_BOUNDS_MS) + 1})"
+    tables = [[f"backend {REPEATS}", f"stick-table type string len 64 size 1k expire 1h store {columns}"]]
     if (limit := settings.rate_limit) is not None:
         period, expire = f"{limit.period_ms}ms", f"{max(60_000, 2 * limit.period_ms)}ms"
         tables.append(
@@ -260,7 +276,7 @@ def _front(settings: EdgeSettings, pool: str, port: int) -> list[str]:
             f"acl is_over_limit sc_http_req_rate(0) gt {limit.burst}",
             f"http-request return status 429 {too_many} {wait} if !is_trusted is_over_limit",
         ]
-    return [*lines, *_budget(pool)]
+    return [*lines, *_budget(pool), *_stopwatch()]
 
 
 def _budget(pool: str) -> list[str]:
@@ -273,11 +289,28 @@ def _budget(pool: str) -> list[str]:
     are given up, those of connections that failed apart, until less fail again.
     """
     return [
-        f"http-request track-sc1 str({pool}) table repeats",
+        f"http-request track-sc1 str({pool}) table {REPEATS}",
         "http-request set-var(txn.failed) sc_http_fail_rate(1)",
         "acl is_in_vain sc_http_req_rate(1),div(10),sub(txn.failed) lt 0",
         f"acl is_no_chance var(txn.failed) -m int gt {_REPEATS_FLOOR}",
     ]
+
+
+def _stopwatch() -> list[str]:
+    """Count how long ordinary answers take, repeats among them: not those that may take their time, such as a poll."""
+    lines = [
+        "http-request set-var(txn.began) date(0,ms)",
+        "http-response set-var(txn.took) date(0,ms),sub(txn.began)",
+        "acl has_wait var(txn.wait) -m found",
+    ]
+    least = 0
+    for step, bound in enumerate(LATENCY_BOUNDS_MS):
+        lines.append(f"http-response sc-inc-gpc({step},1) if !has_wait {{ var(txn.took) -m int {least}:{bound} }}")
+        least = bound + 1
+    lines.append(
+        f"http-response sc-inc-gpc({len(LATENCY_BOUNDS_MS)},1) if !has_wait {{ var(txn.took) -m int ge {least} }}"
+    )
+    return lines
 
 
 def _what_is_safe() -> list[str]:
@@ -327,7 +360,6 @@ def _in_vain(times: Timeouts) -> list[str]:
     """Repeat nothing where the budget is spent, and wait for the one try as long as for all."""
     tries = _int_ms(times.answer_s * (times.repeats + 1))
     return [
-        "acl has_wait var(txn.wait) -m found",
         "http-request set-var(txn.safe) bool(false) if is_in_vain is_no_chance",
         f"http-request set-var(txn.wait) int({tries}) if is_in_vain is_no_chance !has_wait",
     ]

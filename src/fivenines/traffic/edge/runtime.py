@@ -15,14 +15,25 @@ knows nothing of the orders to the one before, unless it was given what `save_st
 import asyncio
 import csv
 import os
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from msgspec import Struct
 
-from fivenines.traffic.edge.config import ELSEWHERE, HERE, LAST, SWITCH, SWITCHES, checked, unchecked
+from fivenines.traffic.edge.config import (
+    ELSEWHERE,
+    HERE,
+    LAST,
+    LATENCY_BOUNDS_MS,
+    REPEATS,
+    SWITCH,
+    SWITCHES,
+    checked,
+    unchecked,
+)
 from fivenines.traffic.edge.settings import EdgeSettings, Server
 
 __all__ = ["EdgeServer", "EdgeTotals", "EdgeUnreachableError", "RefusedError", "Runtime", "ServerRow", "State"]
@@ -31,6 +42,7 @@ State = Literal["ready", "drain", "maint"]
 
 _PATIENCE_S: Final = 2.0
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+_STEP: Final = re.compile(r"\bgpc(\d+)=(\d+)")
 
 
 class EdgeUnreachableError(Exception):
@@ -128,6 +140,11 @@ class EdgeTotals(Struct, frozen=True, kw_only=True):
     """Requests that were sent on to other regions' edges, since the edge started."""
     repeats: int
     """Tries at servers that failed and were repeated, since the edge started."""
+    p50_ms: float | None
+    """Half of the ordinary answers since the last look took less, as seen at the front of the edge: repeats count.
+    Within the steps of `config.LATENCY_BOUNDS_MS`. None where there was none."""
+    p99_ms: float | None
+    """The same of 99 in 100."""
 
 
 class Runtime:
@@ -137,6 +154,7 @@ class Runtime:
         self._path = path
         self._patience_s = patience_s
         self._seen: dict[str, tuple[float, int, int]] = {}
+        self._steps: dict[str, tuple[int, ...]] = {}
 
     # --- looking
 
@@ -182,6 +200,7 @@ class Runtime:
             raise RefusedError(f"this edge has no {pool!r}")
         behind = [_row_of(each) for each in seen if each["type"] == "2" and _pool_of(each["pxname"]) == pool]
         edges = _edges_among(behind)
+        steps = await self._answers_since(pool)
         now, requests, failed = time.monotonic(), _number(front["req_tot"] or front["stot"]), _number(front["hrsp_5xx"])
         then, requests_then, failed_then = self._seen.get(pool, (now, 0, 0))
         self._seen[pool] = (now, requests, failed)
@@ -197,7 +216,18 @@ class Runtime:
             refused=_number(front["hrsp_4xx"]),
             elsewhere=sum(row.requests for row in behind if row.name in edges),
             repeats=sum(row.repeats for row in behind),
+            p50_ms=quantile(steps, 0.50),
+            p99_ms=quantile(steps, 0.99),
         )
+
+    async def _answers_since(self, pool: str) -> list[int]:
+        """Return how many answers took how long, since the last look."""
+        text = await self.ask(f"show table {REPEATS} key {pool}")
+        found = tuple(int(count) for _, count in _STEP.findall(text))
+        before = self._steps.get(pool, ())
+        self._steps[pool] = found
+        since = [count - then for count, then in zip(found, before, strict=False)]
+        return since if len(since) == len(found) and min(since, default=0) >= 0 else list(found)
 
     async def _statistics(self) -> list[dict[str, str]]:
         text = await self.ask("show stat")
@@ -323,6 +353,22 @@ class Runtime:
         if not backends:
             raise RefusedError(f"this edge knows nobody of the name {name!r}")
         return backends
+
+
+def quantile(steps: Sequence[int], share: float) -> float | None:
+    """Return within how many milliseconds this share of all was answered; None where nothing was.
+
+    Answers count as spread evenly over their step, and what is beyond the last bound as that.
+    """
+    wanted = sum(steps) * share
+    if not wanted:
+        return None
+    below, least = 0, 0
+    for count, bound in zip(steps, LATENCY_BOUNDS_MS, strict=False):
+        if count and below + count >= wanted:
+            return least + (bound - least) * (wanted - below) / count
+        below, least = below + count, bound
+    return float(LATENCY_BOUNDS_MS[-1])
 
 
 def _pool_of(backend: str) -> str:
