@@ -385,7 +385,8 @@ def _told(wanted: Any, data: Any, said: str) -> tuple[str, str]:
     said = said.split(" - at `", maxsplit=1)[0]
     choices = _choices(wanted)
     if choices and isinstance(data, str):
-        return f"{data!r} is none of {', '.join(choices)}", _suggestion(data, choices, "choose from")
+        hint = _suggestion(data, choices, "")
+        return f"{data!r} is none of {', '.join(choices)}", hint if hint.startswith("did") else ""
     if found := re.match(r"Expected `([a-z| ]+)`, got `([a-z]+)`$", said):
         kinds = [_KINDS.get(each.strip(), each.strip()) for each in found[1].split("|") if each.strip() != "null"]
         hint = ""
@@ -394,16 +395,20 @@ def _told(wanted: Any, data: Any, said: str) -> tuple[str, str]:
         elif found[2] == "str" and isinstance(data, str) and ("bool" in found[1]):
             hint = "write true or false"
         got = "nothing" if data is None else _KINDS.get(found[2], found[2])
-        if isinstance(data, str | int | float) and data is not None:
-            got += f" ({str(data).lower() if isinstance(data, bool) else data!r})"
+        if isinstance(data, bool):
+            got = str(data).lower()
+        elif isinstance(data, str | int | float):
+            got += f" ({data!r})"
         return f"must be {' or '.join(kinds)}, not {got}", hint
     if found := re.match(r"Expected `(\w+)` (>=|<=|>|<) (\S+)$", said):
         words = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-        return f"must be {words[found[2]]} {found[3]}, not {data!r}", ""
+        return f"must be {words[found[2]]} {found[3].removesuffix('.0')}, not {data!r}", ""
     if "matching regex" in said:
         form = _description(wanted) or f"a match of {said.split('matching regex ')[1]}"
         return f"{data!r} is not {form}", ""
     if found := re.match(r"Expected `(\w+)` of length (>=|<=) (\d+)$", said):
+        if found[2] == ">=" and found[3] == "1":
+            return "must not be empty", ""
         what = {"str": "characters", "array": "items"}.get(found[1], "items")
         return f"must have at {'least' if found[2] == '>=' else 'most'} {found[3]} {what}", ""
     return said, ""

@@ -58,7 +58,7 @@ Label = Annotated[
     str,
     Meta(
         pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="a name of small letters, digits and hyphens, a letter first, 40 characters at most",
+        description="a name of 1 to 40 small letters, digits and hyphens, the first a letter",
     ),
 ]
 Zone = Annotated[
