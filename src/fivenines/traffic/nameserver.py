@@ -182,6 +182,8 @@ class Nameserver:
             udp = socket.socket(family, socket.SOCK_DGRAM)
             try:
                 udp.setblocking(False)
+                if family == socket.AF_INET6:
+                    udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as TCP does
                 udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
                 udp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
                 udp.bind((host, port))

@@ -1,6 +1,6 @@
 """The steering policy as octoDNS writes it down, so that a DNS provider carries it out: pure, table to zone data.
 
-A provider with *dynamic* records (Route 53, Azure, NS1, Cloudflare and others) checks the addresses itself and chooses
+A provider with *dynamic* records (Route 53, Azure, NS1 and others) checks the addresses itself and chooses
 among those that are well. It cannot look into our controllers, so what is handed over is the policy and the shares of
 this moment. Per name and family:
 
@@ -13,8 +13,8 @@ this moment. Per name and family:
 lives. A region with a share below 1 gets that part of its own pool, and the next best region the rest. Whole weights
 cannot say everything: `Export.notices` tells where what is handed over differs from what the nameservers do.
 
-`plain` gives records without any of it, for providers that do not know dynamic records: the addresses of the regions
-that serve now.
+`plain` gives records without any of it, for providers that do not know dynamic records (Google Cloud DNS and Cloudflare
+among them): the addresses of the regions that serve now.
 """
 
 import math
