@@ -7,7 +7,9 @@ and docs/platform.schema.json is the same, kept so by a test; so are the tables 
 
 import ast
 import inspect
+import sys
 import textwrap
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -30,7 +32,7 @@ from fivenines.platform.spec import (
     Traffic,
 )
 
-__all__ = ["DIALECT", "TYPES", "field_docs", "json_schema", "reference"]
+__all__ = ["DIALECT", "TYPES", "field_docs", "json_schema", "reference", "renew"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TYPES: tuple[type[Struct], ...] = (
@@ -104,6 +106,16 @@ def reference() -> str:
     return "\n".join(_table(each) for each in TYPES)
 
 
+_BEGIN, _END = "<!-- made from the types: begin -->\n", "<!-- made from the types: end -->\n"
+
+
+def renew(page: Path) -> None:
+    """Put today's tables into the page of the reference, between its two marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    page.write_text(f"{before}{_BEGIN}\n{reference()}\n{_END}{after}", encoding="utf-8")
+
+
 def _table(wanted: type[Struct]) -> str:
     hints = get_type_hints(wanted, include_extras=True)
     docs = field_docs(wanted)
@@ -163,3 +175,7 @@ def _bounds_text(metas: list[Meta]) -> str:
         if bound is not None
     ]
     return f", {', '.join(parts)}" if parts else ""
+
+
+if __name__ == "__main__":
+    renew(Path(sys.argv[1]))
