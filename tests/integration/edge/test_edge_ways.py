@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 import msgspec
+import pytest
 
 from fivenines.traffic.edge import RateLimit, Server, Service, TcpProxy, Timeouts
 from tests.integration.edge.edges import Edge, Node, Platform, edges, free_port, wait_until
@@ -269,5 +270,41 @@ def test_a_service_repeats_only_what_is_safe() -> None:
                 counts.append(len(await shop.seen()) + len(await other.seen()) - before)
             assert counts == [1, 3, 3, 1]
             assert (await edge.runtime.totals("shop")).failed == 4
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("elsewhere", [(), ("127.0.2.1", "edge.example", "::1")])
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_haproxy_takes_all_kinds_of_settings_and_warns_of_nothing(elsewhere: tuple[str, ...], mode: str) -> None:
+    async def run() -> None:
+        async with edges() as platform:
+            others = tuple(Server(name=f"r{n}", host=host, port=9959) for n, host in enumerate(elsewhere))
+            node = Server(name="n1", host="localhost", port=1)
+            service = Service(
+                name="shop",
+                mode="http" if mode == "http" else "tcp",
+                port=free_port(),
+                servers=(node,),
+                elsewhere=others if mode == "http" else (),
+                health_path="/healthz?x=1",
+                answer_s=20,
+            )
+            settings = platform.describe(
+                "eu-west",
+                [node],
+                elsewhere=others,
+                services=(service,),
+                tcp_proxies=(TcpProxy(name="journal", port=free_port(), servers=(node,), health_path="/health"),),
+                rate_limit=RateLimit(requests_per_s=0.5, burst=1000),
+                trusted=("10.0.0.0/8", "::1"),
+                threads=2,
+                headers=False,
+            )
+            edge = await platform.start(settings)
+            assert (await platform.http.get(edge.url + "/edge/live")).status_code == 200
+            # It says when servers are down, and it does not know where edge.example is; nothing else.
+            said = [line for line in edge.log.splitlines() if "[WARNING]" in line or "[ALERT]" in line]
+            assert [line for line in said if " config : " in line and "'edge.example'" not in line] == []
 
     asyncio.run(run())

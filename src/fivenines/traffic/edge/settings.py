@@ -16,7 +16,7 @@ __all__ = ["EdgeSettings", "RateLimit", "Server", "Service", "TcpProxy", "Timeou
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9_.:-]{1,253}")
-_PATH = re.compile(r"/[!-~]*")
+_PATH = re.compile(r"/[A-Za-z0-9_.~/?=&%+-]{0,200}")
 _UNIX_PATH_BYTES_MAX = 100
 """The system takes 107, and HAProxy binds under a longer name before it renames: `.PID.tmp` is added."""
 
@@ -153,7 +153,7 @@ class Service(Struct, frozen=True, kw_only=True):
         _check_address(f"service {self.name}", "127.0.0.1", self.port)
         _check_unique(f"service {self.name}: servers", [each.name for each in (*self.servers, *self.elsewhere)])
         if self.health_path is not None and not _PATH.fullmatch(self.health_path):
-            raise ValueError(f"service {self.name}: health_path begins with a slash, not {self.health_path!r}")
+            raise ValueError(f"service {self.name}: health_path is a path, as /healthz, not {self.health_path!r}")
         if self.mode == "tcp" and self.elsewhere:
             raise ValueError(f"service {self.name}: elsewhere is for http: with tcp a request could go round for ever")
         if self.answer_s is not None and self.answer_s <= 0:
@@ -175,7 +175,7 @@ class TcpProxy(Struct, frozen=True, kw_only=True):
         _check_address(f"tcp_proxy {self.name}", "127.0.0.1", self.port)
         _check_unique(f"tcp_proxy {self.name}: servers", [each.name for each in self.servers])
         if self.health_path is not None and not _PATH.fullmatch(self.health_path):
-            raise ValueError(f"tcp_proxy {self.name}: health_path begins with a slash, not {self.health_path!r}")
+            raise ValueError(f"tcp_proxy {self.name}: health_path is a path, as /healthz, not {self.health_path!r}")
 
 
 class EdgeSettings(Struct, frozen=True, kw_only=True):
@@ -205,11 +205,12 @@ class EdgeSettings(Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     connections_max: int = 4_096
     """Of clients; further ones wait to be accepted."""
-    requests_max: int = 512
-    """At one node at once; further ones wait here, where they can still go to another."""
+    requests_max: int = 1_024
+    """At one node at once; further ones wait here, where they can still go to another. Enough for all that comes in
+    during an election; a node itself takes 4,096."""
     buffer_bytes: int = 64 * 1024
-    """A request whose head and body fit is kept until it is answered, and can be repeated. Each costs one such buffer
-    more while it is under way, beside two or three for the way through; idle connections cost none."""
+    """A request whose head and body fit is kept until it is answered, and can be repeated. Each one under way costs
+    about two such buffers, this copy among them; idle connections cost none."""
     threads: int = 1
     """One core carries more than the nodes of a region can take."""
     headers: bool = True
