@@ -72,6 +72,10 @@ class Watch:
     _is_missing: bool = False
     _reason: str = ""
     """Why the last table was refused: a writer that goes on writing the same is logged once."""
+    _told: object = None
+    """What was logged of the last table: one that only has other measurements, as they come twice a second, is not."""
+    _is_open: bool = False
+    """Whether the last table served no region."""
     _last_served: SteeringTable | None = None
     _log: Any = field(default_factory=lambda: structlog.get_logger("fivenines.nameserver"))
 
@@ -99,15 +103,20 @@ class Watch:
                 self._log.error("table_refused", table=str(self.path), reason=self._reason, **self._kept())
             return False
         self._reason = ""
+        served = [region.name for region in table.regions if is_served(region)]
+        if served:
+            self._last_served = table
+        elif not self._is_open:
+            self._log.warning("no_region_serves", serial=table.serial, answers="the last good set")
+        self._is_open = not served
         before = self.responder.zone
         if before is not None and before.table == zone.table:
             return False
-        if served := [region.name for region in table.regions if is_served(region)]:
-            self._last_served = table
-        else:
-            self._log.warning("no_region_serves", serial=table.serial, answers="the last good set")
         self.responder.use(zone)
-        self._log.info("table_in_force", zone=table.zone, serial=table.serial, policy=table.policy, served=served)
+        told = (table.zone, table.policy, table.names, tuple((each.name, each.share) for each in zone.table.regions))
+        if told != self._told:
+            self._told = told
+            self._log.info("table_in_force", zone=table.zone, serial=table.serial, policy=table.policy, served=served)
         return True
 
     def _kept(self) -> dict[str, Any]:
@@ -237,20 +246,30 @@ class Nameserver:
         """Answer the questions of one connection, in their order, until it is idle for too long or ends."""
         source = writer.get_extra_info("peername")
         try:
-            while source is not None:
-                async with asyncio.timeout(self.settings.idle_s):
-                    length = int.from_bytes(await reader.readexactly(2), "big")
-                    wire = await reader.readexactly(length)
-                    self.received["tcp"] += 1
-                    answer = self.responder.respond(wire, source[0], is_tcp=True)
-                    if answer is None:
-                        return
-                    writer.write(len(answer).to_bytes(2, "big") + answer)
-                    await writer.drain()
-        except (TimeoutError, asyncio.IncompleteReadError, OSError):
+            with suppress(asyncio.IncompleteReadError):
+                while source is not None and await self._converse_once(reader, writer, source[0]):
+                    pass
+            # Who sends no more may still be reading; who does not read either is not waited for.
+            async with asyncio.timeout(self.settings.idle_s):
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, OSError):
             pass
         finally:
-            writer.close()
+            writer.transport.abort()
+
+    async def _converse_once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: str) -> bool:
+        """Answer one question, and tell whether there may be another."""
+        async with asyncio.timeout(self.settings.idle_s):
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            wire = await reader.readexactly(length)
+            self.received["tcp"] += 1
+            answer = self.responder.respond(wire, source, is_tcp=True)
+            if answer is None:
+                return False
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            await writer.drain()
+        return True
 
     async def _watch(self) -> None:
         while True:

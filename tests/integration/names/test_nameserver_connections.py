@@ -1,6 +1,8 @@
 import asyncio
 import random
+import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 
 import dns.message
@@ -109,6 +111,37 @@ def test_open_connections_do_not_keep_it_from_stopping(tmp_path: Path) -> None:
         writer.close()
 
     assert serve(tmp_path, converse).received["tcp"] == 1
+
+
+def test_who_sends_no_more_still_gets_the_answers(tmp_path: Path) -> None:
+    async def converse(server: Nameserver, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(FRAMED * 3)
+        writer.write_eof()
+        for _ in range(3):
+            assert dns.message.from_wire(await answer(reader)).answer
+        assert await is_closed(reader)
+        writer.close()
+        await until(lambda: server.connections == 0)
+
+    assert serve(tmp_path, converse).received["tcp"] == 3
+
+
+def test_who_asks_and_does_not_read_is_hung_up_on(tmp_path: Path) -> None:
+    async def converse(server: Nameserver, port: int) -> None:
+        talker = socket.create_connection(("127.0.0.1", port))
+        talker.setblocking(False)
+        with talker:
+            await until(lambda: server.connections == 1)
+
+            def talk() -> bool:
+                with suppress(BlockingIOError, ConnectionError):
+                    talker.send(FRAMED * 1_000)
+                return server.connections == 0
+
+            await until(talk)
+
+    assert serve(tmp_path, converse, idle_s=0.3).received["tcp"]
 
 
 def test_a_question_in_pieces_is_a_question(tmp_path: Path) -> None:
