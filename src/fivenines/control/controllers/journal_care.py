@@ -55,7 +55,9 @@ def _without_majority(desired: Desired, observed: Observed) -> list[Action]:
 
 
 def _is_lost(member: MemberSeen, desired: Desired, observed: Observed) -> bool:
-    if member.is_reachable or member.away_s < desired.timings.lost_member_s:
+    # One that was let in and has not started yet gets the time that its region needs to start it.
+    patience_s = desired.timings.lost_member_s + (0.0 if member.name else _START_S_MAX)
+    if member.is_reachable or member.away_s < patience_s:
         return False
     report = observed.reports.get(member.region)
     if report is None or not has_voice(report, desired):
