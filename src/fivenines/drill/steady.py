@@ -5,42 +5,66 @@ hide behind requests that were never made, and a latency counts from the time at
 
 Three of four requests post a transaction of their own, with an id that was made before; the fourth reads an account,
 and wants to see all that its client has seen. Everything that was meant and everything that was answered is kept.
+
+It runs as a process of its own, so that what a drill does meanwhile is not taken for a slow ledger: `SteadyLoad` starts
+it, hears of each request as it ends, and stops it.
 """
 
 import asyncio
 import math
+import signal
+import sys
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from fivenines.client import AsyncLedger, LedgerError, Limits
-from fivenines.drill.disk import OnDisk
-from fivenines.drill.record import id_bytes
+import msgspec
+from msgspec import Struct
+
+from fivenines.client import AsyncLedger, LedgerError
 from fivenines.ids import as_text, new_id
+from fivenines.platform.local.dying import dying_with_us
 
-__all__ = ["Asked", "Steady", "Stretch", "Verdict", "judge_steady", "stretch"]
+__all__ = ["Asked", "Load", "SteadyFailedError", "SteadyLoad", "account_prefix"]
 
 ASSET = "EUR/2"
-BANK = "steady:bank"
 DEADLINE_S = 30.0
 """How long a client goes on with one request."""
 _READ_EVERY = 4
 _ACCOUNTS = 50
-_POSTED = "posted"
+_START_S_MAX = 60.0
+_LOOK_S = 0.1
+_LINE_BYTES_MAX = 1024 * 1024
 
 
-@dataclass(slots=True, eq=False)
-class Asked:
+class SteadyFailedError(Exception):
+    """The load could not be begun, or ended by itself; the sentence has what it said last."""
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """What to do."""
+
+    url: str
+    """Of the ledger, by its name."""
+    nameservers: tuple[tuple[str, ...], ...]
+    """Of each client, host:port, the nearest first; there are as many clients as entries."""
+    rate_per_s: float = 300.0
+    """Requests a second, of all clients together."""
+    name: str = "1"
+    """Of this load: its accounts are its own."""
+
+
+class Asked(Struct, array_like=True, eq=False):
     """One request."""
 
     due: float
-    """When it should have gone out, on the monotonic clock."""
+    """When it should have gone out, on the machine's monotonic clock."""
     client: int
+    account: str
     id: bytes = b""
-    """Of the transaction; empty for a read."""
-    account: str = ""
+    """Of the transaction, 16 bytes; empty for a read."""
     amount: int = 0
     ended: float = math.inf
     outcome: str = ""
@@ -55,100 +79,131 @@ class Asked:
         return self.ended - self.due
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """What clients noticed between two moments."""
-
-    requests: int
-    failed: int
-    longest_pause_s: float
-    """The longest that any request waited."""
-    p99_ms: float
-    budget_s: float
-    """Seconds of the error budget: of the requests of each second the part that failed, or waited for longer than
-    `SLOW_S`, summed up."""
-    errors: tuple[str, ...]
+def account_prefix(load: Load) -> str:
+    """Return what the names of all accounts of a load begin with."""
+    return f"steady:{load.name}:"
 
 
-SLOW_S = 2.0
-"""Who waits for longer than this has noticed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is wrong with the whole of a load: nothing, if all is well."""
-
-    acknowledged: int
-    failed: int
-    lost: tuple[str, ...]
-    doubled: tuple[str, ...]
-    reordered: tuple[str, ...]
-    wrong_balances: tuple[str, ...]
-
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing is wrong, and there was anything to look at."""
-        return self.acknowledged > 0 and not (self.lost or self.doubled or self.reordered or self.wrong_balances)
-
-
-@dataclass(slots=True)
-class Steady:
-    """Clients that ask steadily.
+class SteadyLoad:
+    """A load that runs.
 
     Args:
-        url: of the ledger, by its name.
-        nameservers: of each client, host:port, the nearest first; there are as many clients as entries.
-        rate_per_s: requests a second, of all clients together.
+        load: what to do.
+        log: the file for what goes wrong with it.
     """
 
-    url: str
-    nameservers: Sequence[Sequence[str]]
-    rate_per_s: float = 300.0
-    limits: Limits = field(default_factory=Limits)
-    asked: list[Asked] = field(default_factory=list)
-    _is_ending: bool = False
+    def __init__(self, load: Load, log: Path) -> None:
+        self.load = load
+        self.asked: list[Asked] = []
+        """Requests that have ended, in the order of their ends."""
+        self.began = 0.0
+        """When the first request was due, on the monotonic clock."""
+        self._log = log
+        self._process: Process | None = None
+        self._hearing: asyncio.Task[None] | None = None
 
-    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Ask until `end`, then wait for what is under way. Raises `LedgerError` when accounts cannot be opened."""
-        async with AsyncExitStack() as stack:
-            ledgers = [
-                await stack.enter_async_context(
-                    AsyncLedger(self.url, nameservers=tuple(each), deadline_s=DEADLINE_S, limits=self.limits)
-                )
-                for each in self.nameservers
-            ]
-            await ledgers[0].create_asset(ASSET)
-            await ledgers[0].open_account(BANK, asset=ASSET, min_balance=None)
-            for number in range(_ACCOUNTS):
-                await ledgers[0].open_account(_account(number), asset=ASSET)
-            on_ready()
-            began, sent = time.monotonic(), 0
-            async with asyncio.TaskGroup() as tasks:
-                while not self._is_ending:
-                    while began + sent / self.rate_per_s <= time.monotonic():
-                        due = began + sent / self.rate_per_s
-                        asked = Asked(due, sent % len(ledgers), account=_account(sent % _ACCOUNTS))
-                        if sent % _READ_EVERY:
-                            asked.id, asked.amount = id_bytes(new_id()), 1 + sent % 100
-                        self.asked.append(asked)
-                        tasks.create_task(_ask(ledgers[asked.client], asked))
-                        sent += 1
-                    await asyncio.sleep(max(0.0, began + sent / self.rate_per_s - time.monotonic()))
+    async def start(self) -> None:
+        """Begin, and return when requests go out. Raises `SteadyFailedError`."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(*dying_with_us(), sys.executable, "-m", "fivenines.drill.steady"),
+                msgspec.json.encode(self.load).decode(),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+                start_new_session=True,
+                limit=_LINE_BYTES_MAX,
+            )
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(_START_S_MAX):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            line = b""
+        if not line:
+            await self.discard()
+            raise self._failed("did not begin")
+        self.began = float(line)
+        self._hearing = asyncio.create_task(self._hear(), name="hearing of the load")
 
-    def end(self) -> None:
-        """Ask nothing more."""
-        self._is_ending = True
+    async def stop(self) -> None:
+        """Ask nothing more, and return when all that was asked has ended. Raises `SteadyFailedError`."""
+        assert self._process is not None and self._hearing is not None  # noqa: PT018
+        self._process.send_signal(signal.SIGTERM)
+        await self._hearing
+        if (status := await self._process.wait()) != 0:
+            raise self._failed(f"ended with status {status}")
+
+    async def wait_ended(self, moment: float) -> None:
+        """Wait until that moment of the monotonic clock is over, and all that was due before it has ended.
+
+        Raises:
+            SteadyFailedError: the load ended by itself.
+        """
+        assert self._hearing is not None
+        while time.monotonic() < moment or self._is_late(moment):
+            if self._hearing.done():
+                raise self._failed("ended by itself")
+            await asyncio.sleep(_LOOK_S)
+
+    def _is_late(self, moment: float) -> bool:
+        """Whether something that was due before a moment has not ended: one is due after the other, without a gap."""
+        due = 1 + int((moment - self.began) * self.load.rate_per_s)
+        return sum(each.due < moment for each in self.asked) < due
+
+    async def discard(self) -> None:
+        """Leave no process behind."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        assert self._process is not None and self._process.stdout is not None  # noqa: PT018
+        decoder = msgspec.json.Decoder(Asked)
+        while line := await self._process.stdout.readline():
+            self.asked.append(decoder.decode(line))
+
+    def _failed(self, what: str) -> SteadyFailedError:
+        said = self._log.read_bytes()[-2_000:].decode(errors="replace").strip()
+        return SteadyFailedError(f"the load {what}. It said last:\n{said or '(nothing)'}")
 
 
-def _account(number: int) -> str:
-    return f"steady:{number:03d}"
+async def _run(load: Load) -> None:
+    """Ask until SIGTERM, then wait for what is under way."""
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    prefix = account_prefix(load)
+    bank, accounts = f"{prefix}bank", [f"{prefix}{number:03d}" for number in range(_ACCOUNTS)]
+    async with AsyncExitStack() as stack:
+        ledgers = [
+            await stack.enter_async_context(AsyncLedger(load.url, nameservers=each, deadline_s=DEADLINE_S))
+            for each in load.nameservers
+        ]
+        await ledgers[0].create_asset(ASSET)
+        await ledgers[0].open_account(bank, asset=ASSET, min_balance=None)
+        for account in accounts:
+            await ledgers[0].open_account(account, asset=ASSET)
+        began, sent = time.monotonic(), 0
+        _tell(str(began).encode())
+        async with asyncio.TaskGroup() as tasks:
+            while not ending.is_set():
+                while (due := began + sent / load.rate_per_s) <= time.monotonic():
+                    asked = Asked(due, sent % len(ledgers), accounts[sent % _ACCOUNTS])
+                    if sent % _READ_EVERY:
+                        asked.id, asked.amount = bytes.fromhex(new_id().replace("-", "")), 1 + sent % 100
+                    tasks.create_task(_ask(ledgers[asked.client], asked, bank))
+                    sent += 1
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def _ask(ledger: AsyncLedger, asked: Asked) -> None:
+async def _ask(ledger: AsyncLedger, asked: Asked, bank: str) -> None:
     try:
         if asked.id:
             result = await ledger.post(
-                id=as_text(asked.id), source=BANK, destination=asked.account, amount=asked.amount
+                id=as_text(asked.id), source=bank, destination=asked.account, amount=asked.amount
             )
             asked.outcome, asked.position = result.outcome, result.position or 0
         else:
@@ -157,72 +212,20 @@ async def _ask(ledger: AsyncLedger, asked: Asked) -> None:
     except LedgerError as error:
         asked.error = str(error)
     asked.ended = time.monotonic()
+    _tell(msgspec.json.encode(asked))
 
 
-def stretch(asked: Sequence[Asked], began: float, ended: float, *, rate_per_s: float) -> Stretch:
-    """Sum up the requests that were due between two moments of the monotonic clock."""
-    here = [each for each in asked if began <= each.due < ended]
-    failed = [each for each in here if each.error]
-    latencies = sorted(each.latency_s for each in here)
-    bad = len(failed) + sum(not each.error and each.latency_s > SLOW_S for each in here)
-    return Stretch(
-        requests=len(here),
-        failed=len(failed),
-        longest_pause_s=latencies[-1] if latencies else 0.0,
-        p99_ms=1_000 * latencies[int(0.99 * (len(latencies) - 1))] if latencies else 0.0,
-        budget_s=bad / rate_per_s,
-        errors=tuple(dict.fromkeys(each.error for each in failed))[:5],
-    )
+def _tell(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
-def judge_steady(asked: Sequence[Asked], disk: OnDisk) -> Verdict:
-    """Hold everything that was answered against what the journal comes to.
+def main(arguments: Sequence[str]) -> None:
+    """Carry out the load that the one argument describes, in JSON."""
+    import uvloop
 
-    Lost: acknowledged, and not in the journal. Doubled: decided at two positions. Reordered: sent after another was
-    answered, and decided before it. The balances of all accounts must be what was acknowledged, and nothing else but
-    what nobody got an answer about.
-    """
-    posts = [each for each in asked if each.id]
-    done = [each for each in posts if each.outcome == _POSTED]
-    lost = [as_text(each.id) for each in done if each.id not in disk.carried_out]
-    doubled = [
-        f"{as_text(each.id)}: answered {each.position}, in the journal at {disk.carried_out[each.id]}"
-        for each in done
-        if each.id in disk.carried_out and each.position != disk.carried_out[each.id]
-    ]
-    doubled += [as_text(each) for each in disk.reused]
-    wrong = []
-    known = {each.id for each in posts}
-    expected: dict[str, int] = {}
-    for each in posts:
-        if each.id in disk.carried_out:
-            expected[each.account] = expected.get(each.account, 0) + each.amount
-            if each.outcome not in {_POSTED, ""}:
-                wrong.append(f"{as_text(each.id)}: answered {each.outcome}, and carried out")
-    for account, amount in expected.items():
-        if disk.accounts[account].balance != amount:
-            wrong.append(f"{account}: {disk.accounts[account].balance} in the place of {amount}")
-    wrong += [f"{as_text(each)}: nobody asked for it" for each in disk.carried_out if each not in known]
-    return Verdict(
-        acknowledged=len(done),
-        failed=sum(bool(each.error) for each in asked),
-        lost=tuple(lost),
-        doubled=tuple(doubled),
-        reordered=tuple(_reordered(done)),
-        wrong_balances=tuple(wrong),
-    )
+    uvloop.run(_run(msgspec.json.decode(arguments[0], type=Load)))
 
 
-def _reordered(done: Sequence[Asked]) -> list[str]:
-    """Find those that were decided before one that had been answered when they were due."""
-    by_end = sorted(done, key=lambda each: each.ended)
-    ends = [each.ended for each in by_end]
-    highest, so_far = [0], 0
-    for each in by_end:
-        so_far = max(so_far, each.position)
-        highest.append(so_far)
-    return [
-        f"{as_text(each.id)}: decided at {each.position}, after {before} was answered"
-        for each in done
-        if each.position < (before := highest[bisect_left(ends, each.due)])
-    ]
+if __name__ == "__main__":
+    main(sys.argv[1:])

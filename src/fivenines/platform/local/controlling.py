@@ -41,7 +41,6 @@ from fivenines.control.loop import ActionFailedError, Controller, Steering
 from fivenines.control.observed import Report
 from fivenines.control.probing import Prober
 from fivenines.control.store import StoreError
-from fivenines.control.timeline import Event
 from fivenines.journal.etcd import EtcdJournalSettings
 from fivenines.platform.desires import to_desired
 from fivenines.platform.local.agent_client import AgentError, Agents
@@ -284,7 +283,7 @@ def _application(controller: Controller, store: EtcdStore) -> Starlette:
         if not limit.isdecimal() or not 0 < int(limit) <= 10_000:
             return _json({"detail": f"limit is 1 to 10000, not {limit!r}"}, 400)
         try:
-            events: list[Event] = await store.timeline(int(limit))
+            events = await store.timeline(int(limit))
         except StoreError as error:
             return _json({"detail": str(error)}, 503)
         return _json(events)
