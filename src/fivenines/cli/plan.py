@@ -47,6 +47,7 @@ _KINDS = {
     "provider": "provider",
     "everything": "all regions at once",
 }
+_VERDICTS = {"right": "a good choice", "wrong": "the wrong choice", "unknown": "not known"}
 
 
 def register(app: typer.Typer) -> None:
@@ -204,7 +205,7 @@ def _print_plan(declared: "Declared", found: "Plan") -> None:
         body += [Text(), _afar_table(found.verdict.proposal)]
     verdict = Panel(
         Group(*body),
-        title={"right": "a good choice", "wrong": "the wrong choice", "unknown": "not known"}[found.verdict.kind],
+        title=f"distances: {_VERDICTS[found.verdict.kind]}",
         title_align="left",
         border_style=kinds[found.verdict.kind],
         width=width,
@@ -252,11 +253,14 @@ def _writes_table(found: "Plan", width: int) -> Table:
     return table
 
 
-def _losses_table(found: "Plan", width: int) -> tuple[Table, Text, Table]:
+def _losses_table(found: "Plan", width: int) -> tuple[Table, Table, Text, Table]:
     """Return the losses, and below what each pause is made of."""
+    is_wide = width >= WIDTH - 4
     has_cost = found.budget.cost > 0
-    has_load = any(each.load is not None for each in found.losses)
-    columns = ["what is lost", "data", "ours wait", "others ≤", "touches", "budget", "of year"]
+    has_load = is_wide and any(each.load is not None for each in found.losses)
+    columns = ["what is lost", "data", "ours wait", "others ≤"]
+    columns += ["touches"] if is_wide else []
+    columns += ["budget", "of year"]
     columns += [found.budget.currency] if has_cost else []
     columns += ["load"] if has_load else []
     table = _table("What each loss costs", width, *columns, "")
@@ -270,23 +274,28 @@ def _losses_table(found: "Plan", width: int) -> tuple[Table, Text, Table]:
             f"≤ {each.recovery_point_s:g} s" if each.recovery_point_s else "none",
             _seconds(each.pause_s),
             _seconds(each.pause_others_s),
-            f"{each.touches:.0%}" if each.touches else "",
-            _seconds(each.budget_s),
-            Text(_share(each), style=_share_style(each)),
         ]
+        row += [f"{each.touches:.0%}" if each.touches else ""] if is_wide else []
+        row += [_seconds(each.budget_s), Text(_share(each), style=_share_style(each))]
         row += [_money(each.cost)] if has_cost else []
         row += [Text(_load(each), style="bold red" if each.load and each.load > 1 else "")] if has_load else []
-        table.add_row(*row, Text(note, style="dim"))
-    caption = Text(
-        "  data: acknowledged writes that are lost. ours, others: clients with our library, and without.\n"
-        "  touches: the share of requests. budget: what one such event spends of the year's, for others.\n"
-        + ("  load: of the busiest region that is left, at the peak.\n" if has_load else ""),
-        style="dim",
-    )
+        table.add_row(*row, Text(note, style="bold dim"))
+    legend = {
+        "data": "acknowledged writes that are lost",
+        "ours": "how long a client with our library waits; others: any other client, at the most",
+        **({"touches": "the share of requests"} if is_wide else {}),
+        "budget": "what one such event spends of the year's, by what others wait and the share it touches",
+        **({"load": "of the busiest region that is left, at the peak"} if has_load else {}),
+    }
+    return table, _grid(legend), Text(), _grid({note: text for text, note in notes.items()})
+
+
+def _grid(texts: dict[str, str]) -> Table:
+    """Make lines of a word and what it means, the long ones indented."""
     grid = Table.grid(padding=(0, 1), expand=False)
-    for text, note in notes.items():
-        grid.add_row("", Text(note, style="bold dim"), Text(text, style="dim"))
-    return table, caption, grid
+    for word, text in texts.items():
+        grid.add_row("", Text(word, style="bold dim"), Text(text, style="dim"))
+    return grid
 
 
 def _only_region(found: "Plan", provider: str) -> str:

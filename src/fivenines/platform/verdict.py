@@ -75,7 +75,9 @@ def judge(platform: Platform) -> Verdict:
     far = [name for name, ms in known.items() if ms > LIMIT_MS]
     standbys = [region.name for region in platform.serving_regions if region.mode == "standby"]
     if 2 * len(far) <= len(known):
-        return Verdict(kind="right", text=_right_text(known, far, standbys, usual), write_ms=usual)
+        is_local = all(region.is_local for region in platform.regions)
+        text = _right_text(known, far, standbys, usual, is_local=is_local)
+        return Verdict(kind="right", text=text, write_ms=usual)
     proposal = _propose(platform)
     return Verdict(kind="wrong", text=_wrong_text(known, far, usual, proposal), write_ms=usual, proposal=proposal)
 
@@ -87,7 +89,7 @@ def _unknown_text(platform: Platform, silent: list[str]) -> str:
     return f"There is nothing to say: {', '.join(silent) or 'no region'} has no majority of the journal."
 
 
-def _right_text(known: dict[str, float], far: list[str], standbys: list[str], usual: float) -> str:
+def _right_text(known: dict[str, float], far: list[str], standbys: list[str], usual: float, *, is_local: bool) -> str:
     style = "Active-standby" if standbys else "Active-active"
     text = (
         f"{style} is right across these distances: writes of the active regions wait {_ms(usual)} for a majority of "
@@ -97,7 +99,7 @@ def _right_text(known: dict[str, float], far: list[str], standbys: list[str], us
         text += f" {_and(far)} {'waits' if len(far) == 1 else 'wait'} longer than {_ms(LIMIT_MS)}: think of standby."
     if standbys:
         text += f" {_and(standbys)} {'stands' if len(standbys) == 1 else 'stand'} by."
-    return text
+    return f"{text} All of it is on one machine, so distances cost nothing." if is_local else text
 
 
 def _wrong_text(known: dict[str, float], far: list[str], usual: float, proposal: Proposal | None) -> str:
