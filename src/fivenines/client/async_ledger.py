@@ -217,7 +217,8 @@ class AsyncLedger:
         server = step.server.label
         for stale in self._connections.take_stale():
             await stale.aclose()
-        transport = self._connections.take(server)
+        transport: httpx.AsyncBaseTransport | None = self._connections.take(server)
+        assert transport is not None
         try:
             response = await transport.handle_async_request(http_request(step))
             try:
@@ -232,8 +233,16 @@ class AsyncLedger:
             # A server that dies just as the connection is made: anyio asks the socket for its address, and there is no
             # socket any more. httpcore knows neither of these errors and lets them through.
             return Failure("cut_off", f"the connection to {server} broke as it was made ({error})")
+        except BaseException:
+            # Cancelled, because another server was first. The pool of httpcore may take its one connection as in use
+            # for ever then, and the next request would wait for it.
+            if self._connections.discard(transport):
+                await transport.aclose()
+            transport = None
+            raise
         finally:
-            self._connections.give_back(transport, server)
+            if transport is not None:
+                self._connections.give_back(transport, server)
         return inbox.reply(response)
 
     async def _listen(self, task: asyncio.Task[Reply | Failure], step: Try) -> None:

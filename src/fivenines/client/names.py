@@ -59,11 +59,11 @@ class Name:
         """When to ask again."""
         self.reason = f"no address of {host} yet from {asked}"
         """Why there is no newer answer."""
-        self.was_asked = False
+        self.was_waited_for = False
+        """Whether a request has waited for the first answer, in vain or not."""
 
     def mark_asked(self, now: float) -> None:
         """Take note that it is being asked for, so that not every request asks."""
-        self.was_asked = True
         self.ask_at = now + TTL_S_MIN
 
     def heard(self, came: Addresses | NoAddresses, now: float) -> bool:
@@ -72,7 +72,7 @@ class Name:
         A name that is said not to exist any more keeps its addresses: a nameserver that has lost its zone must not
         stop the money.
         """
-        self.was_asked = True
+        self.was_waited_for = True
         if isinstance(came, NoAddresses):
             self.reason = came.reason
             self.ask_at = now + TTL_S_MIN

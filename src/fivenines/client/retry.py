@@ -243,6 +243,7 @@ class _Course(Generic[T]):
                 continue
             left_s = max(0.0, self.deadline - self.now)
             yield Resolve(host, min(self.session.limits.lookup_timeout_s, max(left_s / 2, self.latest - self.now)))
+            self.session.servers.waited(host)
             self.now = self.session.clock()
 
     def _ask(self, server: Server) -> Call[Answer[T] | NoAnswer]:

@@ -102,12 +102,12 @@ class Servers:
     def due(self, now: float) -> list[tuple[str, bool]]:
         """Return the names to ask for now, and whether a request should wait for the answer.
 
-        It should for a name that nobody asked for yet, and while there is no server at all.
+        It should for a name that nobody has waited for yet, and while there is no server at all.
         """
         with self._lock:
             found = []
             for name in self._names.values():
-                is_waited_for = not name.answer and (not name.was_asked or not len(self))
+                is_waited_for = not name.answer and (not name.was_waited_for or not len(self))
                 if is_waited_for or name.ask_at <= now:
                     found.append((name.host, is_waited_for))
                     if not is_waited_for:
@@ -122,10 +122,16 @@ class Servers:
                 self._list()
             self._ask_later()
 
+    def waited(self, host: str) -> None:
+        """Take note that a request has waited for a name as long as it could."""
+        with self._lock:
+            self._names[host].was_waited_for = True
+            self._ask_later()
+
     def _ask_later(self) -> None:
         nothing = not len(self)
         self.ask_at = min(
-            _NEVER if not name.answer and (nothing or not name.was_asked) else name.ask_at
+            _NEVER if not name.answer and (nothing or not name.was_waited_for) else name.ask_at
             for name in self._names.values()
         )
 
@@ -140,11 +146,11 @@ class Servers:
             listed.update((Server(url, address), None) for address in name.answer)
             earlier.update((Server(url, address), None) for address in name.earlier)
         self._listed, self._earlier = tuple(listed), tuple(earlier)
+        if self._current not in listed:
+            self._current = None
         known = listed | earlier
         self._avoid_until = {server: until for server, until in self._avoid_until.items() if server in known}
         self._overtaken = {server: by for server, by in self._overtaken.items() if server in known}
-        if self._current not in listed:
-            self._current = None  # its region is no longer where clients are wanted
 
     # --- picking
 
@@ -176,8 +182,6 @@ class Servers:
         if current in listed:
             at = listed.index(current)
             return listed[at:] + listed[:at] + earlier
-        if current in earlier:
-            return (*listed, current, *(server for server in earlier if server != current))
         return listed + earlier
 
     # --- what became of a try
@@ -187,7 +191,8 @@ class Servers:
         if self._current is server and server not in self._avoid_until:
             return  # as nearly always
         with self._lock:
-            self._current = server
+            if server in self._listed:  # else its region is no longer where clients are wanted
+                self._current = server
             self._avoid_until.pop(server, None)
             self._overtaken.pop(server, None)
 

@@ -127,6 +127,13 @@ class Connections(Generic[Transport]):
         if self._shared is None:
             self._idle.setdefault(server, []).append((transport, time.monotonic()))
 
+    def discard(self, transport: Transport) -> bool:
+        """Forget one that nobody should have again; return whether its taker is to close it."""
+        if self._shared is not None:
+            return False
+        self._all.pop(transport, None)
+        return True
+
     def take_stale(self) -> list[Transport]:
         """Return what nobody has wanted for so long that it is to be closed; nearly always nothing, at once."""
         now = time.monotonic()

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
@@ -45,28 +46,37 @@ class UnrulyLedger:
         done: how often the work of each id was really done: 1, unless the book is broken.
         seen: how often each id arrived.
         paths: the path and query of each request.
+        headers: those of each request.
         arrived: set when there was a request.
         closing: set to let go of what hangs.
+        hung_up: set when a connection has ended.
     """
 
-    def __init__(self, script: Iterable[Word] = ()) -> None:
+    def __init__(self, script: Iterable[Word] = (), *, address: str = "127.0.0.1", port: int = 0) -> None:
         self.script: deque[Word] = deque(script)
         self.book: dict[str, Any] = {}
         self.done: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.paths: list[str] = []
+        self.headers: list[Message] = []
         self.arrived = threading.Event()
         self.closing = threading.Event()
+        self.hung_up = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
-        self._http = _Server(("127.0.0.1", 0), _Handler)
+        self._http = _Server((address, port), _Handler)
         self._http.ledger = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), name="unruly")
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http://{self._http.server_address[0]!s}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Of its address."""
+        return int(self._http.server_address[1])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -97,10 +107,12 @@ class UnrulyLedger:
         """Forget a connection."""
         with self._lock:
             self._connections.discard(connection)
+            self.hung_up.set()
 
-    def arrive(self, path: str, content: Any) -> None:
+    def arrive(self, path: str, headers: Message, content: Any) -> None:
         """Count what arrived, whether or not it will be done."""
         with self._lock:
+            self.headers.append(headers)
             self.paths.append(path)
             self.arrived.set()
             self.seen.update(_key(item) for item in _items(content))
@@ -192,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
         packed = "msgpack" in self.headers.get("Content-Type", "")
         content = (msgspec.msgpack if packed else msgspec.json).decode(body) if body else None
         word = ledger.next_word()
-        ledger.arrive(self.path, content)
+        ledger.arrive(self.path, self.headers, content)
         status, answer = (0, None) if word in WITHOUT_WORK else ledger.work(self.command, self.path, content)
         encoded = (msgspec.msgpack if packed else msgspec.json).encode(answer)
         media_type = "application/msgpack" if packed else "application/json"
