@@ -1,0 +1,101 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fivenines.control.bookkeeping import Bookkeeper
+from fivenines.control.budget import YEAR_S, Books, book, budget_s, lost_part, resolve
+from fivenines.control.store import Shared
+from fivenines.control.timeline import event_of, line
+from tests.unit.control.situations import LOST_ONE, NAMES, NOW, A, B, C, all_see, desired, observed, report, state
+
+
+def test_five_nines_leave_315_seconds_a_year() -> None:
+    assert budget_s(desired()) == pytest.approx(315.576)
+
+
+def test_failed_answers_lose_their_part() -> None:
+    reports = {A: report(A, requests_per_s=100.0, failed_per_s=5.0), B: report(B, requests_per_s=100.0)}
+    assert lost_part(desired(), observed(reports=reports)) == pytest.approx(5 / 200)
+
+
+def test_a_region_that_is_not_answered_loses_its_share_until_it_gets_none() -> None:
+    sees = all_see(C, LOST_ONE)
+    assert lost_part(desired(), observed(sees=sees)) == pytest.approx(1 / 3)
+    assert lost_part(desired(), observed(sees=sees, states=[state(C, "few")])) == pytest.approx(0.25 / 2.25)
+    assert lost_part(desired(), observed(sees=sees, states=[state(C, "down")])) == 0.0
+    assert lost_part(desired(), observed(sees=all_see(C, LOST_ONE, A))) == 0.0, "one that sees nobody is blind"
+    assert lost_part(desired(), observed(sees={n: dict.fromkeys(NAMES, LOST_ONE) for n in NAMES})) == 1.0
+
+
+def test_a_loss_is_booked_on_the_incident_that_is_open() -> None:
+    books, new = book(Books(), ["region:c"], lost_s=2.0, cost_per_s=50.0, now=NOW, make_id="i")
+    assert new == ["region:c"]
+    books, new = book(books, ["region:c"], lost_s=1.0, cost_per_s=50.0, now=NOW + 1, make_id="j")
+    assert new == []
+    books, closed = resolve(books, [])
+    assert closed["region:c"].lost_s == 3.0
+    assert closed["region:c"].cost == 150.0
+    assert (books.lost_s, books.cost, books.open) == (3.0, 150.0, {})
+
+
+def test_a_new_year_has_a_new_budget() -> None:
+    books, _ = book(Books(), [], lost_s=2.0, cost_per_s=1.0, now=NOW, make_id="i")
+    books, _ = book(books, [], lost_s=1.0, cost_per_s=1.0, now=NOW + YEAR_S, make_id="i")
+    assert books.lost_s == 1.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from(["a:1", "b:2", "c:3"])), st.floats(min_value=0, max_value=10)), max_size=30
+    )
+)
+def test_what_incidents_cost_is_never_more_than_what_was_lost(script: list[tuple[set[str], float]]) -> None:
+    books, total, on_incidents = Books(), 0.0, 0.0
+    for disturbances, lost_s in script:
+        books, _ = book(books, disturbances, lost_s=lost_s, cost_per_s=2.0, now=NOW, make_id="i")
+        total += lost_s
+        books, closed = resolve(books, disturbances)
+        on_incidents += sum(incident.lost_s for incident in closed.values())
+        assert set(books.open) == disturbances
+    on_incidents += sum(incident.lost_s for incident in books.open.values())
+    assert books.lost_s == pytest.approx(total)
+    assert books.cost == pytest.approx(2 * total)
+    assert on_incidents <= total + 1e-6
+
+
+def test_what_was_lost_before_a_region_went_down_is_booked_on_it() -> None:
+    keeper, shared = Bookkeeper(A), Shared()
+    failing = observed(sees=all_see(C, LOST_ONE), is_leader=True)
+    for number in range(4):
+        assert keeper.keep(desired(), failing, shared, {}, now=0.5 * number, unix=NOW) is None
+    gone = observed(sees=all_see(C, LOST_ONE), states=[state(C, "down")], is_leader=True)
+    kept = keeper.keep(desired(downtime_cost_per_s=10.0), gone, shared, {}, now=2.0, unix=NOW)
+    assert kept is not None
+    books, (opened,) = kept
+    assert books.open[f"region:{C}"].lost_s == pytest.approx(0.5)
+    assert books.open[f"region:{C}"].cost == pytest.approx(5.0)
+    assert (opened.kind, opened.target) == ("incident", C)
+
+
+def test_who_follows_a_leader_that_died_books_what_it_has_seen_since() -> None:
+    keeper = Bookkeeper(B)
+    failing = all_see(C, LOST_ONE)
+    for number in range(3):
+        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=number)})
+        keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
+    for number in range(3, 6):
+        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=2)})
+        keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
+    leads = observed(here=B, sees=failing, is_leader=True, states=[state(C, "down")])
+    kept = keeper.keep(desired(), leads, Shared(leader=B), {}, now=6.0, unix=NOW)
+    assert kept is not None
+    assert kept[0].lost_s == pytest.approx(3 / 3), "three seconds, a third of all each"
+
+
+def test_an_event_is_one_line() -> None:
+    event = event_of(
+        at=NOW, region=A, kind="resolved", what="region: c", why="", target=C, took_s=12.3456, budget_s=0.5, cost=1234.5
+    )
+    assert line(event, currency="EUR") == (
+        "2027-01-15 08:00:00.000Z  eu-west       resolved  region: c  took 12.3 s  budget 0.5 s  cost 1,234.50 EUR"
+    )
