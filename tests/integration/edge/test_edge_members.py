@@ -158,8 +158,19 @@ def test_a_node_joins_and_leaves_without_a_reload() -> None:
                 await wait_until(lambda: edge.runtime.is_idle("n2"), "the node is idle")
                 await edge.runtime.remove_node("n2")
                 await load.more(50)
+                # One of the configuration cannot be deleted: it gets nothing, and may come back, from elsewhere too.
+                await edge.runtime.add_node(edge.settings, second.server)
+                await edge.sees("n2", is_up=True)
+                await edge.runtime.remove_node("n1")
+                before = load.count("n1")
+                await load.more(50)
+                assert load.count("n1") == before
+                await edge.runtime.add_node(edge.settings, first.server)
+                await edge.sees("n1", is_up=True)
+                await load.more(50)
+                assert load.count("n1") > before
             assert load.failed == []
-            assert [each.name for each in await edge.runtime.servers()] == ["n1"]
+            assert [each.name for each in await edge.runtime.servers()] == ["n1", "n2"]
             assert f"Pid: {pid}\n" in await edge.runtime.ask("show info")
 
     asyncio.run(run())

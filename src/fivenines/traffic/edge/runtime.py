@@ -268,10 +268,15 @@ class Runtime:
         return all(row.in_flight == 0 for row in await self.rows() if row.name == name)
 
     async def add_node(self, settings: EdgeSettings, server: Server, *, pool: str = "ledger") -> None:
-        """Let a node or a process of a service join. Put it into the configuration too, for the next start.
+        """Let a node or a process of a service join, or come back from another address. Put it into the settings, too.
 
-        It must be given by an address, not by a name. It gets its share once its checks say that it is well.
+        It must be given by an address, not by a name. It gets its share once its checks say that it is well. `pool` is
+        the ledger or a service of HTTP; those of layer 4 have the servers of their configuration.
         """
+        if any(row.name == server.name for row in await self.rows()):
+            await self.set_address(server.name, server.host, server.port)
+            await self.ready(server.name)
+            return
         for backend, options, is_checked in (
             (pool, checked(settings), True),
             (f"{pool}{HERE}", checked(settings), True),  # one that joined so cannot be tracked
@@ -283,18 +288,16 @@ class Runtime:
             await self.set_state(backend, server.name, "ready")
 
     async def remove_node(self, name: str) -> None:
-        """Let a node leave that joined by `add_node`; drain it first. One of the configuration only gets nothing more.
+        """Let a node leave; drain it first. One that was in the configuration at the start only gets nothing any more.
 
         Raises:
             RefusedError: it still has requests in flight.
         """
-        for backend in await self._backends_with(name):
-            await self.set_state(backend, name, "maint")
-            try:
-                await self.del_server(backend, name)
-            except RefusedError as error:
-                if "connections" in str(error):
-                    raise
+        rows = [row for row in await self.rows() if row.name == name]
+        await self._set(name, "state maint")
+        if not any(row.tracked for row in rows):
+            for row in rows:
+                await self.del_server(row.backend, name)
 
     # --- ordering, for one server of one backend
 
