@@ -107,7 +107,7 @@ any_platform = st.integers(0, 5).flatmap(
 @st.composite
 def placed_platform(draw: st.DrawFn) -> Platform:
     """Draw a platform of which many keep their promise: what only names and stores could spoil is in order."""
-    count = draw(st.sampled_from([3, 3, 3, 5, 4]))
+    count = draw(st.sampled_from([5, 5, 3, 5, 4]))
     usual = ("aws", "gcp", "azure", "aws", "gcp")
     regions = tuple(
         Region(
@@ -115,7 +115,7 @@ def placed_platform(draw: st.DrawFn) -> Platform:
             provider=draw(st.sampled_from([provider] * 5 + ["aws", "gcp"])),
             mode=draw(_modes),
             weight=draw(st.sampled_from([1.0, 1.0, 1.0, 2.0, 0.0])),
-            nodes=draw(st.sampled_from([4, 4, 3, 2, 0, 1])),
+            nodes=draw(st.sampled_from([4, 4, 4, 3, 2, 3, 0, 1])),
             capacity_per_node_per_s=draw(st.sampled_from([None, None, None, None, 400.0])),
         )
         for name, provider in zip(NAMES[:count], usual, strict=False)
@@ -124,7 +124,7 @@ def placed_platform(draw: st.DrawFn) -> Platform:
     return Platform(
         platform="bank",
         regions=regions,
-        peak_per_s=draw(st.sampled_from([100.0, 1_500.0, 3_000.0])),
+        peak_per_s=draw(st.sampled_from([6_000.0, 4_500.0, 3_000.0, 1_500.0, 100.0])),
         capacity_per_node_per_s=1_000.0,
         journal=Journal(members=draw(st.one_of(st.none(), st.none(), st.just(NAMES[:3]), chosen))),
         traffic=Traffic(policy=draw(st.sampled_from(["weighted", "latency", "failover"]))),
