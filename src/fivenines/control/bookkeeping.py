@@ -1,7 +1,8 @@
-"""Bookkeeping: when losses are booked and incidents begin and end; what the leading controller adds to each round.
+"""Bookkeeping: when losses are booked, and incidents begin and end; what the leading controller adds to each round.
 
 Every controller measures; the one that leads books. When the leader dies, whoever follows has measured since its last
-sign of life, and books that first: what is lost between two leaders is often the very thing that matters.
+sign of life, and books that first: what is lost between two leaders is often the very thing that matters. So it is with
+a journal without a majority, when nobody can write anything down: it is booked when it is over.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from fivenines.control.actions import RaiseIncident
 from fivenines.control.budget import Books, book, lost_part, resolve
 from fivenines.control.desired import Desired
-from fivenines.control.judging import voices
+from fivenines.control.judging import SERVES, voices
 from fivenines.control.observed import Observed
 from fivenines.control.store import Shared
 from fivenines.control.timeline import Event, event_of
@@ -34,7 +35,27 @@ class Bookkeeper:
         self._unbooked_s = 0.0
         self._lost_at: float | None = None
         self._lost_from = 0.0
+        self._was_lost = False
+        self._alone: tuple[float, float] | None = None
+        """From when on, in unix time, and for how long the store did not answer, the last time that it did not."""
         self._leader_sequence: object = None
+
+    def measure(self, desired: Desired, observed: Observed, *, now: float, unix: float) -> None:
+        """Take note of what is lost since the last time; in every round, whoever leads."""
+        step_s = 0.0 if self._at is None else min(_STEP_S_MAX, max(0.0, now - self._at))
+        self._at = now
+        if not observed.has_majority:
+            self._alone = (unix - observed.alone_s, observed.alone_s)
+        part = lost_part(desired, observed)
+        if part > 0:
+            if self._lost_at is None or now - self._lost_at >= _QUIET_S:
+                self._lost_from = now
+            if not self._was_lost:
+                # What is not answered is known to be so only when a probe's time is over; it was lost from its start.
+                step_s = max(step_s, min(_STEP_S_MAX, _failing_s(observed)))
+            self._unbooked_s += part * step_s
+            self._lost_at = now
+        self._was_lost = part > 0
 
     def keep(
         self,
@@ -46,19 +67,11 @@ class Bookkeeper:
         now: float,
         unix: float,
     ) -> tuple[Books, list[Event]] | None:
-        """Measure; and if this controller leads, return the books as they should be and what to tell, or None."""
-        step_s = 0.0 if self._at is None else min(_STEP_S_MAX, max(0.0, now - self._at))
-        self._at = now
-        part = lost_part(desired, observed)
-        if part > 0:
-            if self._lost_at is None or now - self._lost_at >= _QUIET_S:
-                self._lost_from = now
-            self._unbooked_s += part * step_s
-            self._lost_at = now
+        """If this controller leads, return the books as they should be and what to tell; None for no change."""
         if not observed.is_leader:
             self._follow(observed, shared)
             return None
-        reasons = self._disturbances(desired, observed, raised, now)
+        reasons = self._disturbances(desired, observed, raised, shared.books.open, now)
         if not reasons and self._lost_at is not None and now - self._lost_at < _CAUSE_S and not shared.books.open:
             return None
         books, new = book(
@@ -68,6 +81,7 @@ class Bookkeeper:
             cost_per_s=desired.downtime_cost_per_s,
             now=unix,
             make_id=new_id(),
+            opened_at=self._opened_at(desired),
         )
         books, closed = resolve(books, reasons)
         if not new and not closed and self._unbooked_s == 0.0:
@@ -104,6 +118,7 @@ class Bookkeeper:
     def was_kept(self) -> None:
         """Take note that the store has what was returned last."""
         self._unbooked_s = 0.0
+        self._alone = None
 
     def incident_of(self, target: str, shared: Shared) -> str:
         """Return the id of the incident that is open about a target; empty if there is none."""
@@ -115,19 +130,47 @@ class Bookkeeper:
         if leader is not None and leader.sequence != self._leader_sequence:
             self._leader_sequence = leader.sequence
             self._unbooked_s = 0.0
+            self._alone = None
+
+    def _opened_at(self, desired: Desired) -> dict[str, float]:
+        """Return when disturbances began that could not be written down then."""
+        return {} if self._alone is None else {_majority(desired): self._alone[0]}
 
     def _disturbances(
-        self, desired: Desired, observed: Observed, raised: Mapping[str, RaiseIncident], now: float
+        self,
+        desired: Desired,
+        observed: Observed,
+        raised: Mapping[str, RaiseIncident],
+        is_open: Mapping[str, object],
+        now: float,
     ) -> dict[str, str]:
         """Return what goes on, as `kind:target`, with the reason."""
         found = {key: action.reason for key, action in raised.items()}
         for report in voices(desired, observed):
             if report.region != observed.here:
-                found.update(dict.fromkeys(report.incidents, f"{report.region} says so"))
+                # A region that was cut off says that the majority was gone, as far as it could know. It was not.
+                told = [key for key in report.incidents if not key.startswith("journal_majority:")]
+                found.update(dict.fromkeys(told, f"{report.region} says so"))
+        if self._alone is not None and self._alone[1] >= desired.timings.alone_s_max:
+            found[_majority(desired)] = f"the journal had no majority for {self._alone[1]:.1f} s"
         for name, state in observed.states.items():
             if state.phase == "down":
                 found[f"region:{name}"] = state.reason
-        is_lasting = self._lost_at is not None and self._lost_at - self._lost_from >= _CAUSE_S
-        if self._lost_at is not None and is_lasting and now - self._lost_at < _QUIET_S and not found:
-            found[f"availability:{desired.platform}"] = "requests fail, or are not answered"
+        key = f"availability:{desired.platform}"
+        if not found and self._lost_at is not None and now - self._lost_at < _QUIET_S:
+            is_lasting = self._unbooked_s > 0 and self._lost_at - self._lost_from >= _CAUSE_S
+            if is_lasting or key in is_open:
+                found[key] = "requests fail, or are not answered"
         return found
+
+
+def _majority(desired: Desired) -> str:
+    return f"journal_majority:{desired.platform}"
+
+
+def _failing_s(observed: Observed) -> float:
+    """Return for how long this region's own probes of a region that serves have failed, of the longest."""
+    own = observed.reports.get(observed.here)
+    probes = own.probes if own else {}
+    serving = [name for name, state in observed.states.items() if state.phase in SERVES]
+    return max((probes[name].failing_s for name in serving if name in probes), default=0.0)

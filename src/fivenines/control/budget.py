@@ -9,14 +9,14 @@ The controller that leads keeps the books. What is lost while an incident is ope
 several.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from fivenines.control.desired import Desired
 from fivenines.control.judging import SERVES, has_majority_of, voices
-from fivenines.control.observed import Observed
+from fivenines.control.observed import Observed, Report
 
 __all__ = ["YEAR_S", "Books", "OpenIncident", "book", "budget_s", "lost_part", "resolve", "year_of"]
 
@@ -58,25 +58,34 @@ def year_of(now: float) -> int:
 
 def lost_part(desired: Desired, observed: Observed) -> float:
     """Return what part of all requests is lost just now, 0 to 1."""
-    reports = voices(desired, observed)
+    own = observed.reports.get(observed.here)
+    # Who gets no answer from the store knows only what it sees itself.
+    reports = voices(desired, observed) if observed.has_majority else [own] if own else []
     requests = sum(report.requests_per_s for report in reports)
     failed = sum(report.failed_per_s for report in reports)
     of_answers = min(1.0, failed / requests) if requests > 0 else 0.0
     weights = {region.name: region.weight for region in desired.regions}
     shares = {n: weights.get(n, 0.0) * s.share for n, s in observed.states.items() if s.phase in SERVES}
     total = sum(shares.values())
-    silent = sum(share for name, share in shares.items() if _is_unanswered(name, desired, observed))
+    silent = sum(share for name, share in shares.items() if _is_unanswered(name, reports, desired, observed))
     return max(of_answers, silent / total if total > 0 else 0.0)
 
 
-def _is_unanswered(region: str, desired: Desired, observed: Observed) -> bool:
-    seen = [report.probes.get(region) for report in voices(desired, observed)]
+def _is_unanswered(region: str, reports: Sequence[Report], desired: Desired, observed: Observed) -> bool:
+    seen = [report.probes.get(region) for report in reports]
     failed = sum(1 for probes in seen if probes is not None and probes.recent and not probes.recent[-1])
-    return has_majority_of(failed, desired)
+    return has_majority_of(failed, desired) if observed.has_majority else failed > 0
 
 
 def book(
-    books: Books, disturbances: Iterable[str], *, lost_s: float, cost_per_s: float, now: float, make_id: str
+    books: Books,
+    disturbances: Iterable[str],
+    *,
+    lost_s: float,
+    cost_per_s: float,
+    now: float,
+    make_id: str,
+    opened_at: Mapping[str, float] | None = None,
 ) -> tuple[Books, list[str]]:
     """Book what was lost since the last time, and open incidents that are new.
 
@@ -87,6 +96,7 @@ def book(
         cost_per_s: what one costs.
         now: unix time.
         make_id: what the ids of new incidents begin with.
+        opened_at: when new ones began, where that was not now.
 
     Returns:
         The books, and the keys of the incidents that are new.
@@ -97,7 +107,7 @@ def book(
     incidents = dict(books.open)
     new = [key for key in sorted(set(disturbances)) if key not in incidents]
     for number, key in enumerate(new):
-        incidents[key] = OpenIncident(id=f"{make_id}-{number}", opened_at=now)
+        incidents[key] = OpenIncident(id=f"{make_id}-{number}", opened_at=(opened_at or {}).get(key, now))
     cost = lost_s * cost_per_s
     for key, incident in incidents.items():
         part = 1 / len(incidents)

@@ -85,7 +85,7 @@ class Timings(Struct, frozen=True, kw_only=True):
     """A server that was taken out as an outlier stays out for so long, doubled each time in a row."""
     outlier_times: float = 4.0
     """A server is slow when its answers take so many times as long as those of its peers (their median) ..."""
-    outlier_ms_min: float = 50.0
+    outlier_ms_min: float = 200.0
     """... and longer by this, so that nobody is judged by a few milliseconds."""
     outlier_errors: float = 0.1
     """A server fails when so large a share of its requests does, and four times as large a one as of its peers."""

@@ -46,6 +46,9 @@ _JITTER = 0.1
 _GAP_S_MIN = 0.02
 _EVENTS_PENDING_MAX = 1_000
 _FAILED_AGAIN_S = 5.0
+"""What failed is not tried again before."""
+_SEEN_S = 2.0
+"""What was done is to be seen by then; until then it is not decided again."""
 _MEMBERS_S = 1.0
 
 
@@ -136,7 +139,7 @@ class Controller:
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 self._table = read_table(steering.path)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failed_at: dict[str, float] = {}
+        self._rests_until: dict[str, float] = {}
         self._pending: deque[Event] = deque(maxlen=_EVENTS_PENDING_MAX)
         self._refused: set[str] = set()
         self._unanswered: set[str] = set()
@@ -199,6 +202,7 @@ class Controller:
             if not isinstance(action, RaiseIncident):
                 is_changed = await self._act(action, observed, now) or is_changed
         self._steer(desired, observed)
+        self._books.measure(desired, observed, now=now, unix=self._clock.unix())
         if has_majority:
             try:
                 if not shared.leader:
@@ -256,8 +260,8 @@ class Controller:
     # ---- acting
 
     def _under_way(self, now: float) -> frozenset[str]:
-        self._failed_at = {target: at for target, at in self._failed_at.items() if now - at < _FAILED_AGAIN_S}
-        return frozenset({*self._tasks, *self._failed_at})
+        self._rests_until = {target: until for target, until in self._rests_until.items() if now < until}
+        return frozenset({*self._tasks, *self._rests_until})
 
     async def _act(self, action: Action, observed: Observed, began: float) -> bool:
         match action:
@@ -312,13 +316,14 @@ class Controller:
             self._tell("decided", action, why=action.reason)
             await self._driver.act(action)
         except ActionFailedError as error:
-            self._failed_at[target] = self._clock.monotonic()
+            self._rests_until[target] = self._clock.monotonic() + _FAILED_AGAIN_S
             self._tell("failed", action, why=str(error), took_s=self._clock.monotonic() - began)
         except Exception as error:
             log.exception("control.driver_failed", action=describe(action))
-            self._failed_at[target] = self._clock.monotonic()
+            self._rests_until[target] = self._clock.monotonic() + _FAILED_AGAIN_S
             self._tell("failed", action, why=repr(error), took_s=self._clock.monotonic() - began)
         else:
+            self._rests_until[target] = self._clock.monotonic() + _SEEN_S
             if msgspec.to_builtins(action)["type"] == "replace_workload":
                 self._notes.note_replaced(target, self._clock.monotonic())
             self._tell("done", action, why=action.reason, took_s=self._clock.monotonic() - began)

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fivenines.control.bookkeeping import Bookkeeper
 from fivenines.control.budget import YEAR_S, Books, book, budget_s, lost_part, resolve
@@ -67,6 +68,7 @@ def test_what_was_lost_before_a_region_went_down_is_booked_on_it() -> None:
     keeper, shared = Bookkeeper(A), Shared()
     failing = observed(sees=all_see(C, LOST_ONE), is_leader=True)
     for number in range(4):
+        keeper.measure(desired(), failing, now=0.5 * number, unix=NOW)
         assert keeper.keep(desired(), failing, shared, {}, now=0.5 * number, unix=NOW) is None
     gone = observed(sees=all_see(C, LOST_ONE), states=[state(C, "down")], is_leader=True)
     kept = keeper.keep(desired(downtime_cost_per_s=10.0), gone, shared, {}, now=2.0, unix=NOW)
@@ -77,19 +79,52 @@ def test_what_was_lost_before_a_region_went_down_is_booked_on_it() -> None:
     assert (opened.kind, opened.target) == ("incident", C)
 
 
+def test_a_loss_counts_from_when_the_first_probe_that_failed_began() -> None:
+    keeper = Bookkeeper(A)
+    keeper.measure(desired(), observed(is_leader=True), now=0.0, unix=NOW)
+    hung = replace(LOST_ONE, failing_s=1.5)
+    gone = observed(sees=all_see(C, hung), is_leader=True)
+    keeper.measure(desired(), gone, now=0.5, unix=NOW)
+    down = observed(states=[state(C, "down")], is_leader=True)
+    keeper.measure(desired(), down, now=1.0, unix=NOW)
+    kept = keeper.keep(desired(), down, Shared(), {}, now=1.0, unix=NOW)
+    assert kept is not None
+    assert kept[0].lost_s == pytest.approx(1.5 / 3)
+
+
 def test_who_follows_a_leader_that_died_books_what_it_has_seen_since() -> None:
     keeper = Bookkeeper(B)
     failing = all_see(C, LOST_ONE)
     for number in range(3):
         seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=number)})
+        keeper.measure(desired(), seen, now=float(number), unix=NOW)
         keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
     for number in range(3, 6):
         seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=2)})
+        keeper.measure(desired(), seen, now=float(number), unix=NOW)
         keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
     leads = observed(here=B, sees=failing, is_leader=True, states=[state(C, "down")])
     kept = keeper.keep(desired(), leads, Shared(leader=B), {}, now=6.0, unix=NOW)
     assert kept is not None
     assert kept[0].lost_s == pytest.approx(3 / 3), "three seconds, a third of all each"
+
+
+def test_a_journal_without_a_majority_is_booked_when_it_is_over() -> None:
+    keeper = Bookkeeper(A)
+    none = dict.fromkeys(NAMES, LOST_ONE)
+    for number in range(11):
+        alone = observed(sees={A: none}, silent=[B, C], has_majority=False, alone_s=float(number))
+        keeper.measure(desired(), alone, now=float(number), unix=NOW + number)
+    again = observed(is_leader=True)
+    keeper.measure(desired(), again, now=11.0, unix=NOW + 11)
+    kept = keeper.keep(desired(), again, Shared(), {}, now=11.0, unix=NOW + 11)
+    assert kept is not None
+    assert kept[0].lost_s == pytest.approx(10.0)
+    keeper.was_kept()
+    kept = keeper.keep(desired(), again, Shared(books=kept[0]), {}, now=11.5, unix=NOW + 11.5)
+    assert kept is not None
+    (resolved,) = kept[1]
+    assert (resolved.what, resolved.took_s, resolved.budget_s) == ("journal_majority: bank", 11.5, 10.0)
 
 
 def test_an_event_is_one_line() -> None:
