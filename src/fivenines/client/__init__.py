@@ -1,4 +1,4 @@
-"""The Python client of a ledger: it makes ids, retries safely, and knows several servers.
+"""The Python client of a ledger: it makes ids, retries safely, and knows several servers, by URLs or by a name.
 
     from fivenines.client import Ledger
 
@@ -9,11 +9,14 @@
         ledger.post(source="bank:cash", destination="customers:alice", amount=10_000)
         print(ledger.account("customers:alice").balance)
 
-The way of a call, from the outside in; everything but the two shells is free of I/O:
+The way of a call, from the outside in; what decides is free of I/O, and the first three lines carry it out:
 
     sync_ledger, async_ledger    carry calls out, on httpx           shell     what they share
+    racing, workers              several tries at once, in threads
+    resolving                    asks nameservers, or the system
     operations                   each operation once, as a call      answers   what a caller gets
     retry                        the tries of a call, and its end    errors    what a caller must handle
+    servers, names               where a try may go                  hedging   when a second server is asked as well
     wire                         requests, replies, one judgement
     content                      metadata, checked before it is sent
 """

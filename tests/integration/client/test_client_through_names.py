@@ -372,6 +372,21 @@ def test_a_task_that_is_cancelled_leaves_no_other_behind() -> None:
         assert asyncio.run(cancel(servers[1], *(server.url for server in servers))) == 1
 
 
+def test_a_connection_whose_request_was_cancelled_is_never_used_again() -> None:
+    async def cancel_and_go_on(server: UnrulyLedger) -> int:
+        async with AsyncLedger(server.url) as ledger:
+            task = asyncio.create_task(ledger.post(source="a", destination="b", amount=1))
+            await asyncio.to_thread(server.arrived.wait)
+            before = set(ledger._connections._all)
+            task.cancel()
+            await asyncio.wait({task})
+            await ledger.post(source="a", destination="b", amount=1)
+            return len(before & set(ledger._connections._all))
+
+    with UnrulyLedger(["hang_before"]) as server:
+        assert asyncio.run(cancel_and_go_on(server)) == 0
+
+
 # --- TLS
 
 
