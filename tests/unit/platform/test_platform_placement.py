@@ -3,7 +3,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from fivenines.control.desired import Timings
 from fivenines.platform.loading import parse, shown
@@ -65,7 +65,8 @@ def losses(given_platform: Platform) -> Iterable[set[str]]:
             yield {each.name for each in given_platform.regions if each.provider == provider}
 
 
-@settings(max_examples=60)  # of those that are accepted, which few of the drawn ones are
+# Few of those that are drawn are accepted, and only these count as examples.
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(placed_platform())
 def test_what_is_accepted_survives_the_loss_of_any_region_and_of_any_provider(drawn: Platform) -> None:
     assume(not refusals(drawn))
