@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fivenines.traffic.edge import Timeouts
 from tests.integration.edge.edges import Edge, Node, Platform, edges, wait_until
 
 TRANSACTIONS = "/v1/transactions"
@@ -13,9 +14,13 @@ WITH_ID = {"id": "01932c07-209c-7d2f-8f0e-5b6a1c2d3e4f", "postings": []}
 WITHOUT_ID: dict[str, Any] = {"postings": []}
 
 
-async def two_nodes(platform: Platform) -> tuple[Node, Node, Edge]:
+# Longer than it takes a test to say what a node shall do, on a busy machine too.
+PATIENT = Timeouts(answer_s=6, elsewhere_s=20, client_try_s=21, slow_start_s=0)
+
+
+async def two_nodes(platform: Platform, timeouts: Timeouts | None = None) -> tuple[Node, Node, Edge]:
     first, second = platform.node("n1"), platform.node("n2")
-    return first, second, await platform.edge([first, second])
+    return first, second, await platform.edge([first, second], timeouts=timeouts or Timeouts(slow_start_s=0))
 
 
 async def first_seen(*nodes: Node) -> Node:
@@ -34,7 +39,7 @@ async def first_seen(*nodes: Node) -> Node:
 def test_a_write_with_an_id_is_repeated_with_its_body_when_its_node_dies_or_hangs(number: signal.Signals) -> None:
     async def run() -> None:
         async with edges() as platform:
-            first, second, edge = await two_nodes(platform)
+            first, second, edge = await two_nodes(platform, PATIENT)
             for node in (first, second):
                 await node.control(delay_s=20)
             asking = asyncio.create_task(platform.http.post(edge.url + TRANSACTIONS, json=WITH_ID))
@@ -71,7 +76,7 @@ def test_what_is_safe_to_repeat_is_answered_although_a_node_is_dying(
 ) -> None:
     async def run() -> None:
         async with edges() as platform:
-            first, second, edge = await two_nodes(platform)
+            first, second, edge = await two_nodes(platform, PATIENT)
             for node in (first, second):
                 await node.control(delay_s=20)
             asking = asyncio.create_task(platform.http.request(method, edge.url + path, json=body, headers=headers))
@@ -89,7 +94,7 @@ def test_what_is_safe_to_repeat_is_answered_although_a_node_is_dying(
 def test_a_write_that_is_not_safe_to_repeat_reaches_one_node_once(body: Any) -> None:
     async def run() -> None:
         async with edges() as platform:
-            first, second, edge = await two_nodes(platform)
+            first, second, edge = await two_nodes(platform, PATIENT)
             for node in (first, second):
                 await node.control(delay_s=20)
             asking = asyncio.create_task(platform.http.post(edge.url + TRANSACTIONS, json=body))
