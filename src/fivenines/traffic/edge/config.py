@@ -159,6 +159,7 @@ def _statistics(settings: EdgeSettings) -> list[str]:
     return [
         "frontend statistics",
         f"bind {_at(settings.host, settings.statistics_port)}",
+        "no log",
         "http-request use-service prometheus-exporter if { path /metrics }",
         "http-request redirect location /statistics if { path / }",
         "stats enable",
@@ -245,6 +246,7 @@ def _front(settings: EdgeSettings, pool: str, port: int) -> list[str]:
         # For edges, balancers and whoever started us: whether there is a node of our own, and whether we are there.
         f"acl has_nodes nbsrv({pool}{HERE}) gt 0",
         "acl asks_for_ready path /edge/ready",
+        "http-request set-log-level silent if asks_for_ready",
         f"http-request return status 200 {_JSON} '{{\"ready\":true}}' if asks_for_ready has_nodes",
         f"http-request return status 503 {no_nodes} hdr Retry-After 1 if asks_for_ready",
         f"http-request return status 200 {_JSON} '{{\"live\":true}}' if {{ path /edge/live }}",
