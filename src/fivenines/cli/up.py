@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from fivenines.cli.output import (
     JSON,
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from fivenines.platform.local.up import Seen, Up
     from fivenines.platform.topology import Topology
 
-__all__ = ["FOLDER", "FolderOption", "parts_table", "read_folder", "register"]
+__all__ = ["FOLDER", "FolderOption", "read_folder", "register"]
 
 FOLDER = Path("fivenines-data")
 
@@ -37,16 +35,6 @@ FolderOption = Annotated[
     ),
 ]
 
-_SYMBOLS = {
-    "ready": ("●", "green"),
-    "unready": ("●", "yellow"),
-    "draining": ("◐", "cyan"),
-    "starting": ("○", "yellow"),
-    "waiting": ("○", "dim"),
-    "backoff": ("✗", "red"),
-    "stopping": ("◌", "dim"),
-    "stopped": ("◌", "dim"),
-}
 _EXAMPLES = """
 [bold]Examples[/]
 
@@ -110,6 +98,8 @@ def up(
 
 async def _run(platform: "Up", *, quiet: bool) -> None:
     """Bring it up, say what there is, and take it down when told to."""
+    from fivenines.platform.local.picture import parts_table
+
     task = asyncio.current_task()
     assert task is not None
     told = asyncio.Event()
@@ -149,29 +139,6 @@ async def _run(platform: "Up", *, quiet: bool) -> None:
             raise
     finally:
         await platform.stop()
-
-
-def parts_table(topology: "Topology", seen: "Seen", title: str) -> Table:
-    """Draw what runs: a row for each region, a column for each kind of part."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    kinds = ("journal", "edge", "nameserver", "node", "controller", "historian", "service")
-    has_services = any(place.services for place in topology.regions)
-    columns = kinds if has_services else kinds[:-1]
-    table.add_column("region")
-    table.add_column("address", style="dim")
-    for kind in columns:
-        table.add_column(f"{kind}s" if kind in {"node", "service"} else kind)
-    for place in topology.regions:
-        cells = []
-        for kind in columns:
-            text = Text()
-            for workload in place.workloads():
-                if workload.role == kind:
-                    found = seen.get(place.name, {}).get(workload.name)
-                    text.append(*_SYMBOLS[found.state] if found else ("·", "dim"))
-            cells.append(text)
-        table.add_row(place.name, place.host, *cells)
-    return table
 
 
 def _addresses(topology: "Topology") -> str:

@@ -1,14 +1,12 @@
-"""`make demo`: replay a bank's books into a ledger in three regions, kill parts of it, prove that nothing was lost.
+"""`make demo`: replay a bank's books into a whole platform, kill parts of it, prove that nothing was lost.
 
 1. Take the books: real ones in Berka's format (`BOOKS=dir`), or a believable bank made from a seed.
-2. Start a ledger, fresh: in three regions, each a member of etcd and a node, or with `--embedded` in one process.
-   Replay the books over HTTP through the client library. The importer compares the ledger's balances with the data's
-   own after each account-day.
-3. At a third, SIGKILL a node while requests are under way to it, and start it again. At two thirds, SIGKILL the region
-   that leads the journal, member and node, and bring it back later. Embedded, the ledger is killed both times. Nobody
-   tells the client: it retries by itself.
-4. Stop the nodes cleanly, kill all members of etcd at once, start them again and read the journal; start the nodes once
-   more, and ask every one of them from outside.
+2. Bring up a platform, fresh: `fivenines up`, three regions with all their servers; or with `--embedded` one process.
+   Replay the books at a steady rate over HTTP, through the client library, which finds the ledger by DNS. The importer
+   compares the ledger's balances with the data's own after each account-day.
+3. At a quarter, SIGKILL a node; at half, the member that leads the journal; at three quarters, a whole region. The
+   platform gets over each by itself. Embedded, the ledger is killed twice. Nobody tells the client.
+4. Stop everything cleanly, start it again from its disks, read the journal, and ask every node from outside.
 5. Judge (`checker`), tell (`report`), and exit with 1 if anything at all is wrong.
 
 SIGKILL ends a process, not a machine: what the operating system had been given is still there. That the ledger waits
@@ -38,9 +36,9 @@ from fivenines.drill.checker import Evidence, judge
 from fivenines.drill.disk import OnDisk
 from fivenines.drill.live import Live
 from fivenines.drill.members import EtcdMissingError
+from fivenines.drill.on_platform import OnPlatform
 from fivenines.drill.place import Embedded, Place
 from fivenines.drill.record import Kill, Record
-from fivenines.drill.regions import Regions
 from fivenines.drill.replay import Replay, replay
 from fivenines.drill.report import Result, picture, print_report, to_json
 from fivenines.drill.stated import CUSTOMER_PREFIX, Stated, stated_by
@@ -71,6 +69,10 @@ class Demo:
     """The folder for results and, below `demo/`, for data."""
     keep: bool
     """Whether the data is kept when all is well."""
+    rate_per_s: float = 100.0
+    """Requests a second, of some ten transactions each; embedded as many as there can be."""
+    network: int = 0
+    """See `fivenines up --network`."""
     embedded: bool = False
     """Whether the ledger is one process, with a journal in a folder."""
 
@@ -106,12 +108,13 @@ async def run_demo(demo: Demo, live: Live, *, launcher: type[LedgerProcess] = Le
         if demo.embedded:
             place = Embedded(launcher(folder / "ledger", log=folder / "ledger.log", options=options))
         else:
-            place = Regions(folder, options=options, launcher=launcher)
+            place = OnPlatform(folder, network=demo.network)
         try:
             ready = await place.start()
             for each in ready:
                 live.say(f"{each.name} serves {each.url}, process {each.pid}")
-            done = await _replay(demo, source, place, [each.url for each in ready], stated, live)
+            live.picture = place.picture
+            done = await _replay(demo, source, place, stated, live)
             return await _check(demo, name, stated, done, place, live, began)
         finally:
             await place.discard()
@@ -122,16 +125,16 @@ async def run_demo(demo: Demo, live: Live, *, launcher: type[LedgerProcess] = Le
         raise DemoFailedError(str(error)) from error
 
 
-async def _replay(demo: Demo, source: Import, place: Place, urls: Sequence[str], stated: Stated, live: Live) -> Replay:
+async def _replay(demo: Demo, source: Import, place: Place, stated: Stated, live: Live) -> Replay:
     with live.replaying(stated.transactions):
         return await replay(
             source,
             place,
-            urls=urls,
             importer=_IMPORTER,
             is_customer=_is_customer,
             kill_at=[stated.transactions * part // (demo.kills + 1) for part in range(1, demo.kills + 1)],
             patience=max(1, stated.transactions // 50),
+            rate_per_s=math.inf if demo.embedded else demo.rate_per_s,
             now_ms=time.time_ns() // 1_000_000,
             progress=live.advance,
             told=live.say,
@@ -185,6 +188,7 @@ async def _check(
     return Result(
         books=name,
         place=place.name,
+        cuts_requests=place.cuts_requests,
         transactions=stated.transactions,
         kills_planned=demo.kills,
         replay=done,
@@ -239,18 +243,33 @@ def main(
     transactions: Annotated[
         int, typer.Option(help="About how many transactions a made bank has.", min=100)
     ] = TRANSACTIONS,
-    kills: Annotated[int, typer.Option(help="How often something is killed on the way.", min=0, max=50)] = 2,
+    kills: Annotated[
+        int | None,
+        typer.Option(help="How often something is killed on the way: 3, or 2 times embedded.", min=0, max=50),
+    ] = None,
     seed: Annotated[int, typer.Option(help="What a made bank is made from.")] = 1,
     out: Annotated[Path, typer.Option(help="The folder for demo.json, demo.svg and the data.")] = Path("build"),
     keep: Annotated[bool, typer.Option("--keep", help="Keep the ledger's data and log in OUT/demo.")] = False,
-    embedded: Annotated[bool, typer.Option("--embedded", help="One process, in the place of three regions.")] = False,
+    rate: Annotated[float, typer.Option(help="Requests a second; embedded as many as there can be.", min=1)] = 100.0,
+    network: Annotated[int, typer.Option(help="Of the regions' addresses, 127.N.R.1.", min=0, max=255)] = 0,
+    embedded: Annotated[bool, typer.Option("--embedded", help="One process, in the place of a platform.")] = False,
 ) -> None:
-    """Replay a bank's books into a ledger in three regions, kill parts of it, and prove that nothing was lost.
+    """Replay a bank's books into a whole platform, kill parts of it, and prove that nothing was lost.
 
     Exits with 1 if anything is wrong.
     """
     console = Console(highlight=False)
-    demo = Demo(books=books, transactions=transactions, kills=kills, seed=seed, out=out, keep=keep, embedded=embedded)
+    demo = Demo(
+        books=books,
+        transactions=transactions,
+        kills=(2 if embedded else 3) if kills is None else kills,
+        seed=seed,
+        out=out,
+        keep=keep,
+        rate_per_s=rate,
+        network=network,
+        embedded=embedded,
+    )
     live = Live(console)
     for name in ("demo.json", "demo.svg"):  # what an earlier run found is no answer to this one
         (out / name).unlink(missing_ok=True)

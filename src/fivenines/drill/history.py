@@ -33,8 +33,8 @@ from sqlalchemy import select
 from fivenines.api import ItemResult, NewAccount, NewTransaction, Posting
 from fivenines.client import AsyncLedger, LedgerError
 from fivenines.drill.history_place import HistoryPlace
+from fivenines.drill.members import REGION_NAMES
 from fivenines.drill.postgres import has_postgres
-from fivenines.drill.regions import REGION_NAMES
 from fivenines.historian.feed.source import HttpSource, SourceUnavailableError
 from fivenines.historian.restoring import Restored, Target, restore
 from fivenines.historian.sql import open_engine, projections

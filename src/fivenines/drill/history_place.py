@@ -7,10 +7,9 @@ one in PostgreSQL, two in files of SQLite.
 import asyncio
 from pathlib import Path
 
-from fivenines.drill.members import Cluster, make_cluster
+from fivenines.drill.members import ELECTION_MS, HEARTBEAT_MS, REGION_NAMES, Cluster, make_cluster
 from fivenines.drill.object_store import S3Server
 from fivenines.drill.postgres import PostgresServer
-from fivenines.drill.regions import ELECTION_MS, HEARTBEAT_MS, REGION_NAMES
 from fivenines.drill.supervise import LedgerProcess, Ready, dying_with_us
 from fivenines.journal.etcd import EtcdJournalSettings, found
 

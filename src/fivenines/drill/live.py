@@ -1,10 +1,11 @@
 """What a demo shows while it runs: a bar with rate and time left on a terminal, plain lines anywhere else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -24,6 +25,8 @@ class Live:
         self._began = time.monotonic()
         self._bar: Bar | None = None
         self._told = 0
+        self.picture: Callable[[], RenderableType | None] = lambda: None
+        """What is shown above the bar, on a terminal."""
 
     def say(self, sentence: str) -> None:
         """Tell an event."""
@@ -43,9 +46,14 @@ class Live:
             TextColumn("{task.fields[label]}"),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=self._console, transient=True) as bar:
-            bar.add_task("", total=total, label="")
-            self._bar = bar
+        bar = self._bar = Bar(*columns, console=self._console)
+        bar.add_task("", total=total, label="")
+
+        def shown() -> Group:
+            above = self.picture()
+            return Group(bar) if above is None else Group(above, "", bar)
+
+        with Rich(console=self._console, get_renderable=shown, refresh_per_second=4, transient=True):
             try:
                 yield
             finally:

@@ -18,6 +18,9 @@ from pathlib import Path
 from fivenines.journal.etcd.members import member_status
 
 __all__ = [
+    "ELECTION_MS",
+    "HEARTBEAT_MS",
+    "REGION_NAMES",
     "Cluster",
     "EtcdMissingError",
     "Member",
@@ -27,6 +30,10 @@ __all__ = [
     "running",
 ]
 
+REGION_NAMES = ("eu-west", "eu-north", "us-east", "us-west", "ap-south")
+"""For drills that need some."""
+HEARTBEAT_MS, ELECTION_MS = 20, 200
+"""For members on one machine; docs/operations.md says what suits real distances."""
 START_S_MAX = 60.0
 MIB = 1024 * 1024
 

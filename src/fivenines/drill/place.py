@@ -5,16 +5,19 @@ A drill knows only `Place`. What is killed at each kill, and how it comes back, 
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rich.console import RenderableType
+
 from fivenines.drill.disk import OnDisk, read_disk
 from fivenines.drill.supervise import LedgerProcess, Ready
 from fivenines.journal.verify import verify
 
-__all__ = ["Embedded", "Place", "ReadBack"]
+__all__ = ["Embedded", "Place", "ReadBack", "Way"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class ReadBack:
     is_sound: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one client reaches the ledger."""
+
+    urls: tuple[str, ...]
+    nameservers: tuple[str, ...] = ()
+    """Whom it asks for the names in them, the nearest first; empty for addresses."""
+
+
 class Place(Protocol):
     """Where a drill takes place."""
 
@@ -32,9 +44,21 @@ class Place(Protocol):
     """What it is, for people: `one process`, `three regions`."""
     requests_wanted: int
     """How many requests should be under way to what is killed, so that a kill hits many."""
+    cuts_requests: bool
+    """Whether a kill cuts off requests for all to see; an edge that repeats them hides it."""
 
     async def start(self) -> Sequence[Ready]:
         """Start everything that does not run, and wait until it serves. Raises `LedgerFailedError`."""
+
+    def ways(self) -> Sequence[Way]:
+        """Return how clients reach it, one in each region; once it has started."""
+
+    @property
+    def whole_after_s(self) -> Sequence[float]:
+        """For each kill that was got over: how long it took until everything was back, in seconds."""
+
+    def picture(self) -> RenderableType | None:
+        """What it looks like just now, for a terminal; None where there is nothing to see."""
 
     def is_hit(self, address: str) -> bool:
         """Whether the next kill hits requests that go to `host:port`."""
@@ -66,16 +90,34 @@ class Embedded(Place):
 
     name = "one process"
     requests_wanted = 16
+    cuts_requests = True
 
     def __init__(self, process: LedgerProcess) -> None:
         self._process = process
+        self._url = ""
         self._killed = 0
+        self._killed_at = 0.0
+        self._whole_after_s: list[float] = []
         self._is_whole = asyncio.Event()
         self._is_whole.set()
 
     async def start(self) -> Sequence[Ready]:
         """Start the ledger."""
-        return [await self._process.start()]
+        ready = await self._process.start()
+        self._url = ready.url
+        return [ready]
+
+    def ways(self) -> Sequence[Way]:
+        """There is one process, and one way to it."""
+        return [Way((self._url,))]
+
+    @property
+    def whole_after_s(self) -> Sequence[float]:
+        """For each kill: how long it took until the ledger served again, in seconds."""
+        return self._whole_after_s
+
+    def picture(self) -> None:
+        """There is one process, and nothing to see of it."""
 
     def is_hit(self, address: str) -> bool:  # noqa: ARG002 - there is only one
         """Whatever is under way goes to the one process."""
@@ -84,6 +126,7 @@ class Embedded(Place):
     def kill(self) -> str:
         """Kill the ledger."""
         self._killed += 1
+        self._killed_at = time.monotonic()
         self._is_whole.clear()
         self._process.kill()
         return "the ledger"
@@ -97,6 +140,7 @@ class Embedded(Place):
                 raise self._process.died(status)
             seen += 1
             ready = await self._process.start()
+            self._whole_after_s.append(time.monotonic() - self._killed_at)
             self._is_whole.set()
             told(f"the ledger serves again, at position {ready.position:,}, process {ready.pid}")
 

@@ -8,6 +8,7 @@ It also tells when a request is going out with others still unanswered. A kill a
 runs, cuts this one in two, and hits those that the ledger is at work on: `Killer` does that.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class Record:
     answered: list[Try] = field(default_factory=list)
     """Tries that were acknowledged, in the order of their answers."""
     cut_off: list[Try] = field(default_factory=list)
-    """Tries without an answer, of which something had gone out."""
+    """Tries without an answer, of which something had gone out; those among them that another server overtook."""
     refused_connections: int = 0
     """Tries of which nothing went out: nobody was there."""
     turned_away: int = 0
@@ -195,10 +196,10 @@ class Recorder(httpx.AsyncBaseTransport):
         self._open[this] = None
         try:
             response, body = await self._exchange(request)
-        except httpx.TransportError:
+        except (httpx.TransportError, asyncio.CancelledError) as error:
             if this.out_at < math.inf:
                 self.record.cut_off.append(this)
-            else:
+            elif not isinstance(error, asyncio.CancelledError):
                 self.record.refused_connections += 1
             raise
         finally:
@@ -216,16 +217,25 @@ class Recorder(httpx.AsyncBaseTransport):
             await transport.aclose()
 
     async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        transport = self._connections.take()
+        address = f"{request.url.host}:{request.url.port}"
+        transport = self._connections.take(address)
         try:
             response = await transport.handle_async_request(request)
             try:
                 assert isinstance(response.stream, httpx.AsyncByteStream)
-                return response, b"".join([chunk async for chunk in response.stream])
+                body = b"".join([chunk async for chunk in response.stream])
             finally:
                 await response.aclose()
-        finally:
-            self._connections.give_back(transport)
+        except httpx.TransportError:
+            self._connections.give_back(transport, address)
+            raise
+        except BaseException:
+            # Cancelled, as another server was first: see `AsyncLedger`.
+            self._connections.discard(transport)
+            await transport.aclose()
+            raise
+        self._connections.give_back(transport, address)
+        return response, body
 
     def _acknowledged(self, answered: Try, body: bytes, *, is_msgpack: bool) -> None:
         decode = msgspec.msgpack.decode if is_msgpack else msgspec.json.decode

@@ -22,6 +22,7 @@ from fivenines.api import Account, ItemResult, NewAccount, NewTransaction
 from fivenines.client import AsyncLedger, LedgerError, Limits, NotFoundError
 from fivenines.drill.place import Place
 from fivenines.drill.record import Kill, Killer, Record, Recorder
+from fivenines.drill.steady import Asked
 from fivenines.drill.supervise import LedgerFailedError
 from fivenines.importers import Import, ImportingError, Report, run_import
 from fivenines.importers.run import Progress
@@ -54,6 +55,12 @@ class Replay:
     kills: Sequence[Kill]
     failed_requests: int
     """Requests that the client library gave up on."""
+    asked: Sequence[Asked]
+    """Every request as the importer made it, with when it was due and when it ended."""
+    whole_after_s: Sequence[float]
+    """For each kill that was got over: how long it took until everything was back."""
+    rate_per_s: float
+    """Requests a second, at most."""
     report: Report | None
     """What the importer says; None when the replay did not come to its end."""
     error: str
@@ -67,10 +74,17 @@ class _Books:
     """
 
     def __init__(
-        self, ledgers: Sequence[AsyncLedger], loop: asyncio.AbstractEventLoop, *, is_customer: Callable[[str], bool]
+        self,
+        ledgers: Sequence[AsyncLedger],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        is_customer: Callable[[str], bool],
+        rate_per_s: float,
     ) -> None:
         self._ledgers, self._turns = ledgers, cycle(ledgers)
         self._loop, self._is_customer = loop, is_customer
+        self._gap_s, self._next = 1 / rate_per_s, 0.0
+        self.asked: list[Asked] = []
         self._slots = asyncio.Semaphore(_REQUESTS_MAX)
         self._current: Future[Any] | None = None
         self._ended = False
@@ -135,13 +149,22 @@ class _Books:
 
     async def _limited(self, call: Coroutine[Any, Any, T]) -> T:
         async with self._slots:
+            now = time.monotonic()
+            self._next = max(self._next + self._gap_s, now)
+            asked = Asked(self._next, 0, "")
+            if self._next > now:
+                await asyncio.sleep(self._next - now)
             try:
                 return await call
             except NotFoundError:
                 raise
-            except LedgerError:
+            except LedgerError as error:
+                asked.error = str(error)
                 self.failed_requests += 1
                 raise
+            finally:
+                asked.ended = time.monotonic()
+                self.asked.append(asked)
 
 
 def requests_of(
@@ -165,11 +188,11 @@ async def replay(
     source: Import,
     place: Place,
     *,
-    urls: Sequence[str],
     importer: str,
     is_customer: Callable[[str], bool],
     kill_at: Sequence[int],
     patience: int,
+    rate_per_s: float,
     now_ms: int,
     progress: Callable[[Progress], None],
     told: Callable[[str], None],
@@ -179,11 +202,11 @@ async def replay(
     Args:
         source: the books.
         place: where the ledger is, started.
-        urls: its addresses.
         importer: the importer's name.
         is_customer: whether an account's own order of transactions is to be kept.
         kill_at: the numbers of acknowledged transactions at which to kill.
         patience: see `Killer`.
+        rate_per_s: requests a second, at most.
         now_ms: unix time, for the ids.
         progress: is called from another thread.
         told: is told of kills and starts.
@@ -204,16 +227,17 @@ async def replay(
         ledgers = [
             await stack.enter_async_context(
                 AsyncLedger(
-                    *(*urls[first:], *urls[:first]),
+                    *way.urls,
+                    nameservers=way.nameservers,
                     deadline_s=DEADLINE_S,
                     limits=limits,
                     transport=recorder,
                     clock=clock,
                 )
             )
-            for first in range(len(urls))
+            for way in place.ways()
         ]
-        books = _Books(ledgers, asyncio.get_running_loop(), is_customer=is_customer)
+        books = _Books(ledgers, asyncio.get_running_loop(), is_customer=is_customer, rate_per_s=rate_per_s)
         began = clock()
         work = asyncio.create_task(
             asyncio.to_thread(run_import, importer, source, books, now_ms=now_ms, progress=progress), name="import"
@@ -245,6 +269,9 @@ async def replay(
         record=recorder.record,
         kills=killer.kills,
         failed_requests=books.failed_requests,
+        asked=books.asked,
+        whole_after_s=list(place.whole_after_s),
+        rate_per_s=rate_per_s,
         report=report,
         error=error,
     )

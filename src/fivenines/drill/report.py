@@ -19,10 +19,13 @@ from fivenines.drill.chart import Course, Mark, bars, kill_columns, svg
 from fivenines.drill.checker import Finding
 from fivenines.drill.record import Kill
 from fivenines.drill.replay import Replay
+from fivenines.drill.steady_judge import Stretch, stretch
 
 __all__ = ["Result", "picture", "print_report", "to_json"]
 
 _WIDTH, _COLUMNS, _ROWS = 80, 64, 6
+_SETTLE_S = 1.0
+"""Requests that were under way at a kill are its own, and so are those just before everything was back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class Result:
     """What was replayed, for people."""
     place: str
     """Where, for people."""
+    cuts_requests: bool
+    """Whether each kill must have cut off requests."""
     transactions: int
     """How many transactions the books come to."""
     kills_planned: int
@@ -60,7 +65,7 @@ class Result:
         told += [
             f"the kill of {kill.what} after {kill.after:,} transactions {what}"
             for kill in replay.kills
-            if (what := _flaw(kill))
+            if (what := _flaw(kill, cuts_requests=self.cuts_requests))
         ]
         if replay.report is not None and not replay.report.is_good:
             told.append(f"{replay.report.mismatched} balances were wrong during the import")
@@ -90,6 +95,14 @@ class Result:
         """For each kill: from the kill to the first write acknowledged after it."""
         return [kill.recovery_s for kill in self.replay.kills if kill.recovery_s is not None]
 
+    def noticed(self, number: int) -> Stretch:
+        """What clients noticed of a kill, by its number from 0, until everything was back."""
+        replay = self.replay
+        began = replay.kills[number].at
+        whole_after_s = replay.whole_after_s[number] if number < len(replay.whole_after_s) else replay.ended - began
+        ended = began + whole_after_s + _SETTLE_S
+        return stretch(replay.asked, began - _SETTLE_S, ended, rate_per_s=replay.rate_per_s)
+
     @property
     def mismatches(self) -> int:
         """Balances that are not what the data, or the journal, says they must be."""
@@ -97,10 +110,10 @@ class Result:
         return found + (self.replay.report.mismatched if self.replay.report else 0)
 
 
-def _flaw(kill: Kill) -> str:
+def _flaw(kill: Kill, *, cuts_requests: bool) -> str:
     if kill.recovery_s is None:
         return "was never recovered from"
-    return "" if kill.cut_off else "cut off no request"
+    return "cut off no request" if cuts_requests and not kill.cut_off else ""
 
 
 def _what_failed(finding: Finding) -> str:
@@ -124,6 +137,18 @@ def to_json(result: Result) -> dict[str, Any]:
         "place": result.place,
         "kills": len(replay.kills),
         "killed": [kill.what for kill in replay.kills],
+        "events": [
+            {
+                "name": f"{kill.what} killed",
+                "failed_requests": noticed.failed,
+                "longest_pause_s": round(noticed.longest_pause_s, 3),
+                "budget_s": round(noticed.budget_s, 3),
+                "requests": noticed.requests,
+                "whole_after_s": round(replay.whole_after_s[number], 1) if number < len(replay.whole_after_s) else None,
+            }
+            for number, kill in enumerate(replay.kills)
+            for noticed in [result.noticed(number)]
+        ],
         "longest_pause_s": round(result.longest_pause_s, 3),
         "recovery_s": round(max(result.recoveries_s, default=0.0), 3),
         "throughput_per_s": round(len(replay.record.answers) / result.replay_s, 1),
@@ -196,8 +221,12 @@ def print_report(result: Result, console: Console) -> None:
     )
     body: list[Any] = [_facts(result), Text(), _chart(result), Text()]
     if result.replay.kills:
-        unheard = "done, unheard: on disk already, and the answer was cut off; the retry got it"
-        body += [_kills(result), Text(unheard, style="dim"), Text()]
+        told = (
+            "done, unheard: on disk already, and the answer was cut off; the retry got it"
+            if result.cuts_requests
+            else "longest: how long any request waited; budget: seconds of the 315.6 s a year"
+        )
+        body += [_kills(result) if result.cuts_requests else _events(result), Text(told, style="dim"), Text()]
     body += [_checks(result), Text(), verdict]
     body += [Text(f"✗ {each}", style="red") for each in result.failures]
     console.print(Panel(Group(*body), title="[bold]fivenines demo[/]", width=_WIDTH, padding=(1, 2), box=box.ROUNDED))
@@ -241,6 +270,26 @@ def _kills(result: Result) -> Table:
             f"{kill.cut_off} of {kill.requests}",
             f"{kill.decided_unheard:,}",
             f"{kill.recovery_s:.2f} s" if kill.recovery_s is not None else "never",
+        )
+    return table
+
+
+def _events(result: Result) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table.add_column("kill -9", style="bold red")
+    table.add_column("what", no_wrap=True)
+    for heading in ("requests", "failed", "longest", "budget", "all back after"):
+        table.add_column(heading, justify="right")
+    for number, kill in enumerate(result.replay.kills):
+        noticed, whole = result.noticed(number), result.replay.whole_after_s
+        table.add_row(
+            f"✗ {number + 1}",
+            kill.what,
+            f"{noticed.requests:,}",
+            f"{noticed.failed:,}",
+            f"{noticed.longest_pause_s:.2f} s",
+            f"{noticed.budget_s:.2f} s",
+            f"{whole[number]:.1f} s" if number < len(whole) else "never",
         )
     return table
 

@@ -80,6 +80,11 @@ class RunningPlatform:
         return [place.name for place in self.topology.regions]
 
     @property
+    def is_running(self) -> bool:
+        """Whether `fivenines up` runs."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def pid(self) -> int:
         """The process id of `fivenines up`."""
         assert self._process is not None
