@@ -255,6 +255,8 @@ class Controller:
                 self._members = await self._store.members()
             except StoreError as error:
                 log.info("control.members_unknown", reason=str(error))
+            except Exception:
+                log.exception("control.members_failed", region=self.here)
             await asyncio.sleep(_MEMBERS_S)
 
     # ---- acting
