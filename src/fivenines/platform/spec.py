@@ -217,8 +217,8 @@ class Traffic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`weighted` by the regions' weights, `latency` to the quickest, `geo` to the nearest, `failover` to the first."""
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 2
     """How long resolvers may keep an answer, and so how long foreign clients may go to a region that is lost."""
-    answers_max: Annotated[int, Meta(ge=1, le=8)] = 2
-    """How many regions' addresses are in one answer."""
+    answers_max: Annotated[int, Meta(ge=1, le=8)] = 3
+    """How many regions' addresses are in one answer. Our clients stay in a region for as long as it is among them."""
     networks: tuple[Network, ...] = ()
     """Where clients are, for the policy `geo`."""
     rate_limit_per_s: Annotated[int, Meta(ge=1)] | None = None

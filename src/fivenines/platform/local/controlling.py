@@ -5,7 +5,7 @@
     GET /v1/view       everything that it knew in its last round
     GET /v1/timeline   what was seen, decided and done, the newest last
 
-Its eyes are the agent of its region, the edge as that sees it, and the nodes' own metrics. Its hands are the agent's.
+Its eyes are the agent of its region, and the edge as that sees it. Its hands are the agent's.
 """
 
 import asyncio
@@ -19,7 +19,6 @@ import httpx
 import msgspec
 import structlog
 import uvicorn
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,12 +52,10 @@ __all__ = ["make_store", "serve_controller"]
 
 log = structlog.get_logger("fivenines.controller")
 
-_METRICS_S = 3.0
 _SLOW_LOOK_S = 1.0
 _FOLLOW_S = 0.2
 _READY_S = 5.0
 """A controller that has not gone round for so long is not ready."""
-_DURATIONS = "fivenines_http_request_duration_seconds"
 
 
 def make_store(topology: Topology, *, here: str = "") -> EtcdStore:
@@ -78,8 +75,6 @@ class _Sensors:
 
     def __init__(self, topology: Topology, region: str, agents: Agents, http: httpx.AsyncClient) -> None:
         self._place, self._agents, self._http = topology.region(region), agents, http
-        self._p99_ms: float | None = None
-        self._buckets: dict[float, float] = {}
 
     async def look(self) -> Report:
         """Ask the agent, and through it the edge."""
@@ -94,7 +89,6 @@ class _Sensors:
             at=time.time(),
             workloads=tuple(seen.workloads),
             position=position if isinstance(position, int) else 0,
-            p99_ms=self._p99_ms,
         )
         if isinstance(edge, BaseException):
             return report  # it is being begun again, and its probes tell
@@ -103,13 +97,8 @@ class _Sensors:
             servers=tuple(edge.servers),
             requests_per_s=edge.totals.requests_per_s,
             failed_per_s=edge.totals.failed_per_s,
+            p99_ms=edge.totals.p99_ms,
         )
-
-    async def look_now_and_then(self) -> None:
-        """Look at how long answers take, for ever."""
-        while True:
-            await self._read_metrics()
-            await asyncio.sleep(_METRICS_S)
 
     async def _position(self) -> int:
         """The highest position of any of the nodes."""
@@ -120,26 +109,6 @@ class _Sensors:
                 answer = await self._http.get(url, timeout=_SLOW_LOOK_S)
                 found = max(found, int(answer.headers.get("Ledger-Position", "0")))
         return found
-
-    async def _read_metrics(self) -> None:
-        """Work out the 99th percentile of what nodes have answered since the last look."""
-        buckets: dict[float, float] = {}
-        for node in self._place.nodes:
-            url = f"http://{self._place.host}:{self._place.node_port(node)}/metrics"
-            with contextlib.suppress(httpx.HTTPError, ValueError):
-                text = (await self._http.get(url, timeout=_SLOW_LOOK_S)).text
-                for family in text_string_to_metric_families(text):
-                    if family.name != _DURATIONS:
-                        continue
-                    for sample in family.samples:
-                        if sample.name.endswith("_bucket"):
-                            edge = float(sample.labels["le"])
-                            buckets[edge] = buckets.get(edge, 0.0) + sample.value
-        since = {edge: max(0.0, count - self._buckets.get(edge, 0.0)) for edge, count in buckets.items()}
-        self._buckets = buckets
-        total = since.get(float("inf"), 0.0)
-        above = sorted(edge for edge, count in since.items() if count >= 0.99 * total)
-        self._p99_ms = 1_000 * above[0] if total and above and above[0] != float("inf") else None
 
 
 class _Driver:
@@ -178,11 +147,10 @@ async def serve_controller(topology: Topology, region: str, *, on_ready: Callabl
     )
     store = make_store(topology, here=region)
     async with Agents(topology) as agents, httpx.AsyncClient(trust_env=False) as http:
-        sensors = _Sensors(topology, region, agents, http)
         controller = Controller(
             region,
             lambda: desired,
-            sensors=sensors,
+            sensors=_Sensors(topology, region, agents, http),
             driver=_Driver(region, agents),
             store=store,
             prober=prober,
@@ -204,7 +172,6 @@ async def serve_controller(topology: Topology, region: str, *, on_ready: Callabl
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         tasks = [
             asyncio.create_task(prober.run(), name="probing"),
-            asyncio.create_task(sensors.look_now_and_then(), name="looking"),
             asyncio.create_task(_follow(controller, agents), name="following"),
             asyncio.create_task(controller.run(), name="controlling"),
         ]
