@@ -203,6 +203,7 @@ def test_a_program_that_is_not_there_is_tried_again_and_says_so(tmp_path: Path) 
 def test_what_it_says_is_in_the_log_with_its_region_and_part(tmp_path: Path) -> None:
     async def test(workload: Workload, _edge: Edge) -> None:
         await workload.wait_ready(30)
+        assert workload.seen().state == "ready"
 
     run(test, tmp_path, Edge(tmp_path))
     lines = [msgspec.json.decode(line) for line in (tmp_path / "platform.log").read_bytes().splitlines()]
