@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+OPERATOR = "operator"
+"""Who stands in the timeline in the place of a region."""
 _FOLLOW_S = 60.0
 _LOOK_S = 0.3
 
@@ -208,6 +210,7 @@ def _order(
         topology = read_folder(folder)
         _check_target(topology, kind, target)
         from fivenines.control.desired import Order
+        from fivenines.control.orders import give_order
 
         order = Order(kind=kind, target=target, at=time.time(), by=getpass.getuser(), why=why, override=override)  # type: ignore[arg-type]
 
@@ -221,8 +224,7 @@ def _order(
                 )
             if dry_run:
                 return
-            await store.put_order(order)
-            await _note(store, f"{kind} {target}", why=why or "an operator wants it", target=target, by=order.by)
+            await give_order(store, order, region=OPERATOR)
             if until:
                 await _follow(store, target, until, json=json)
             elif not json:
@@ -238,6 +240,8 @@ def _take_back(kinds: tuple[str, ...], target: str, *, dry_run: bool, folder: "F
         _check_target(topology, kinds[0], target)
 
         async def take_back(store: "Store") -> None:
+            from fivenines.control.orders import take_back_order
+
             shared = await store.read_all()
             given = [order for order in shared.orders if order.kind in kinds and order.target == target]
             if not given:
@@ -247,9 +251,7 @@ def _take_back(kinds: tuple[str, ...], target: str, *, dry_run: bool, folder: "F
                     out.print(f"would take back: {order.kind} {target}, ordered by {order.by}", markup=False)
                 return
             for order in given:
-                await store.delete_order(order.kind, target)
-                what = f"no longer {order.kind} {target}"
-                await _note(store, what, why="an operator takes the order back", target=target, by=getpass.getuser())
+                await take_back_order(store, order.kind, target, at=time.time(), by=getpass.getuser(), region=OPERATOR)
             if kinds[0] == "evacuate" and given[0].kind == "evacuate":
                 await _follow(store, target, "serving", json=json)
             elif not json:
@@ -309,14 +311,6 @@ def _tell(decision: "Decision", *, json: bool) -> None:
 
 def _facts(action: object, reason: str) -> dict[str, object]:
     return {"action": action, "reason": reason}
-
-
-async def _note(store: "Store", what: str, *, why: str, target: str, by: str) -> None:
-    from fivenines.control.timeline import event_of
-
-    await store.append(
-        [event_of(at=time.time(), region="operator", kind="order", what=f"{by}: {what}", why=why, target=target)]
-    )
 
 
 async def _follow(store: "Store", region: str, phase: str, *, json: bool) -> None:

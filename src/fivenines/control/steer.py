@@ -27,7 +27,7 @@ def steer(
     """Return the table as it should be.
 
     Args:
-        declared: zone, policy, names and regions, as they are declared; its serial and shares are not looked at.
+        declared: zone, policy, names and regions, as they are declared; its serial is not looked at.
         desired: which regions are active.
         observed: the states that all agreed on, and this region's own latencies.
         before: the table as it is; None if there is none yet.
@@ -53,7 +53,8 @@ def _shares(
     declared: SteeringTable, desired: Desired, observed: Observed, before: SteeringTable | None
 ) -> dict[str, float]:
     states = observed.states
-    shares = {r.name: states[r.name].share if r.name in states else 0.0 for r in declared.regions}
+    # Of a region that nothing was agreed on yet, as when a platform begins, what was declared counts.
+    shares = {r.name: states[r.name].share if r.name in states else r.share for r in declared.regions}
     if _is_any(declared, shares):
         return shares
     if before is not None:

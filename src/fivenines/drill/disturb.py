@@ -102,8 +102,9 @@ async def _node_slow(platform: RunningPlatform, chance: random.Random, this: Hap
     place = next(each for each in platform.topology.regions if this.target in each.nodes)
     port = place.node_port(this.target)
     edge = platform.edge(place.name)
-    async with SlowWire(place.host, (place.host, port), delay_s=_SLOW_S) as wire:
-        await edge.set_address(this.target, place.host, wire.port)
+    outside = platform.network().outside or place.host
+    async with SlowWire(outside, (place.host, port), delay_s=_SLOW_S) as wire:
+        await edge.set_address(this.target, outside, wire.port)
         try:
             yield
         finally:

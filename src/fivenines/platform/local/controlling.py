@@ -121,6 +121,8 @@ class _Driver:
         """Have the agent do it. Raises `ActionFailedError`."""
         try:
             match action:
+                case ReplaceWorkload(workload=workload) if workload == f"{self._region}-journal":
+                    await self._agents.join_journal(self._region)
                 case ReplaceWorkload(workload=workload):
                     await self._agents.change(self._region, workload, "replace")
                 case SetNodeWeight(workload=workload, percent=percent):
@@ -129,9 +131,7 @@ class _Driver:
                     await self._agents.change(self._region, workload, "drain")
                 case UndrainNode(workload=workload):
                     await self._agents.change(self._region, workload, "undrain")
-                case AddMember(region=region):
-                    await self._agents.join_journal(region)
-                case SetPhase() | RemoveMember() | RaiseIncident():
+                case SetPhase() | AddMember() | RemoveMember() | RaiseIncident():
                     raise AssertionError(f"no driver does this: {action}")
         except AgentError as error:
             raise ActionFailedError(str(error)) from error

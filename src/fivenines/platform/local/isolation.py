@@ -55,12 +55,11 @@ class Network:
         from pyroute2 import IPRoute, NetlinkError, NetNS, netns
 
         self.remove()
-        number = self._topology.network
         try:
             with IPRoute() as here:
                 here.link("add", ifname=self._bridge, kind="bridge")
                 bridge = here.link_lookup(ifname=self._bridge)[0]
-                here.addr("add", index=bridge, address=f"10.{number}.0.1", prefixlen=16)
+                here.addr("add", index=bridge, address=self.outside, prefixlen=16)
                 here.link("set", index=bridge, state="up")
                 for place in self._topology.regions:
                     name = self._namespace(place.name)
@@ -112,6 +111,11 @@ class Network:
         self.lose(*((region, other) for other in others), *((other, region) for other in others))
 
     @property
+    def outside(self) -> str:
+        """The address of all that is in no region; empty where regions share the machine's network."""
+        return f"10.{self._topology.network}.0.1" if self._is_apart else ""
+
+    @property
     def _bridge(self) -> str:
         return f"fn{self._topology.network}"
 
@@ -137,7 +141,7 @@ class Network:
                 self._lost.discard(way)
 
     def _address(self, who: str) -> str:
-        return f"10.{self._topology.network}.0.1" if who == CLIENTS else self._topology.region(who).host
+        return self.outside if who == CLIENTS else self._topology.region(who).host
 
 
 def why_not() -> str | None:

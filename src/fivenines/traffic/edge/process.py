@@ -1,8 +1,9 @@
 """HAProxy as a process: where it is, how it is started and reloaded, and whether it takes a configuration.
 
-It runs in the foreground without a master, and once it runs says everything in its log and nothing beside it: who supervises it starts and ends it like any other process. A reload is
-the start of a second process, which asks the first one for its listening sockets over the admin socket, and then tells
-it to finish (`-x`, `-sf`). No connection is refused meanwhile, and the first process ends when its requests have.
+It runs in the foreground without a master, and once it runs says everything in its log and nothing beside it: who
+supervises it starts and ends it like any other process. A reload is the start of a second process, which asks the
+first one for its listening sockets over the admin socket, and then tells it to finish (`-x`, `-sf`). No connection is
+refused meanwhile, and the first process ends when its requests have.
 """
 
 import os
