@@ -247,6 +247,7 @@ class SlowWire:
         self._host, self._to, self._delay_s = host, to, delay_s
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
 
     @property
     def port(self) -> int:
@@ -264,6 +265,9 @@ class SlowWire:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -271,6 +275,7 @@ class SlowWire:
         except OSError:
             writer.close()
             return
+        self._ends |= {writer, back}
         for task in (self._carry(reader, back), self._carry(there, writer)):
             carrying = asyncio.create_task(task)
             self._tasks.add(carrying)
