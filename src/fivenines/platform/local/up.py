@@ -25,7 +25,7 @@ from fivenines.platform.local.agent_client import AgentError, Agents
 from fivenines.platform.local.dying import dying_with_us
 from fivenines.platform.local.isolation import IsolationError, Network
 from fivenines.platform.local.programs import founded_file
-from fivenines.platform.topology import PORTS, Topology
+from fivenines.platform.topology import PORTS, RegionPlace, Topology
 
 __all__ = ["Up", "UpError", "held"]
 
@@ -126,6 +126,123 @@ class Up:
                 await founding
 
     async def look(self) -> Seen:
+        """Ask all agents how everything is."""
+        return await look(self.topology, self._agents)
+
+    def agent_pid(self, region: str) -> int:
+        """The process id of a region's agent: who kills it, kills the region."""
+        return self._processes[region].pid
+
+    async def stop(self) -> None:
+        """Stop everything in order, and leave no process behind."""
+        self._is_stopping = True
+        for task in self._minding.values():
+            task.cancel()
+        await asyncio.gather(*self._minding.values(), return_exceptions=True)
+        alive = [name for name, process in self._processes.items() if process.returncode is None]
+        try:
+            async with asyncio.timeout(_STOP_S_MAX):
+                await asyncio.gather(
+                    *(self._agents.stop(region, keep="journal") for region in alive), return_exceptions=True
+                )
+                for region in alive:
+                    with contextlib.suppress(ProcessLookupError):
+                        self._processes[region].send_signal(signal.SIGTERM)
+                await asyncio.gather(*(self._processes[region].wait() for region in alive))
+        except TimeoutError:
+            self._told("not everything stopped in time: ending the rest")
+        finally:
+            self.kill()
+            await asyncio.gather(*(process.wait() for process in self._processes.values()))
+            await self._agents.close()
+            await asyncio.to_thread(self.network.remove)
+
+    def kill(self) -> None:
+        """End all regions at once."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    async def _start_agent(self, region: str) -> None:
+        with (self.topology.path / "agents.log").open("ab") as log:
+            self._processes[region] = await asyncio.create_subprocess_exec(
+                *dying_with_us(),
+                *self.network.inside(region),
+                *(sys.executable, "-m", "fivenines", "agent", "--json"),
+                *("--folder", self.topology.folder, "--region", region),
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def _mind(self, region: str) -> None:
+        """Begin a region again when its agent has died."""
+        while True:
+            status = await self._processes[region].wait()
+            self._told(
+                f"region {region} is gone: its agent ended with status {status}; it is back in {self._away_s:g} s"
+            )
+            await asyncio.sleep(self._away_s)
+            await self._start_agent(region)
+
+    async def _found(self) -> None:
+        """Found the journal, if that was never done."""
+        marker = founded_file(self.topology)
+        if marker.exists():
+            return
+        settings = EtcdJournalSettings(endpoints=self.topology.journal_endpoints(self.topology.regions[0].name))
+        until = time.monotonic() + _JOURNAL_S_MAX
+        while True:
+            try:
+                await found(settings)
+            except JournalExistsError:
+                break  # the mark was lost, not the journal
+            except JournalUnreachableError as error:
+                if time.monotonic() > until:
+                    raise UpError(f"the journal has no majority: {error}") from error
+                await asyncio.sleep(_LOOK_S)
+            except JournalError as error:
+                raise UpError(str(error)) from error
+            else:
+                break
+        marker.touch()
+
+    def _check_addresses(self) -> None:
+        """See that nobody else has our addresses. Raises `UpError`."""
+        if self.topology.isolation != "loopback":
+            return
+        for place in self.topology.regions:
+            for port in _ports(self.topology, place):
+                _check_free(place.host, port, socket.SOCK_STREAM)
+            _check_free(place.host, PORTS.nameserver, socket.SOCK_DGRAM)
+
+
+def _ports(topology: Topology, place: RegionPlace) -> list[int]:
+    """Every port on which something of a region listens."""
+    found = [PORTS.edge, PORTS.edge_stats, PORTS.nameserver, PORTS.nameserver_metrics, PORTS.agent, PORTS.controller]
+    found += [PORTS.journal, PORTS.journal_peer] if place.has_journal else []
+    found += [PORTS.historian] if place.nodes else []
+    found += [place.node_port(node) for node in place.nodes]
+    found += [copy.port for copy in place.services]
+    return [*found, *(service.edge_port for service in topology.spec.services)]
+
+
+def _check_free(host: str, port: int, kind: socket.SocketKind) -> None:
+    """See that nobody has an address. Raises `UpError`."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:  # a connection that has ended does not count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UpError(
+                f"{host}:{port}: {error.strerror}",
+                hint="another platform, or another program, listens there: choose another --network",
+            ) from error
+
+
+async def look(self) -> Seen:
         """Ask all agents how everything is."""
         return await look(self.topology, self._agents)
 
