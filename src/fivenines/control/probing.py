@@ -18,6 +18,7 @@ import httpx
 import structlog
 from msgspec import Struct
 
+from fivenines.client.shell import unused_tls
 from fivenines.control.desired import Timings
 from fivenines.control.observed import Probes
 from fivenines.ids import new_id
@@ -122,6 +123,7 @@ class Prober:
             limits=limits,
             timeout=self._timings.probe_timeout_s,
             trust_env=False,
+            verify=unused_tls(),
             transport=self._transport(),
         )
         async with http, asyncio.TaskGroup() as group:

@@ -20,6 +20,7 @@ import httpx
 
 from fivenines.api import Account, ItemResult, NewAccount, NewTransaction
 from fivenines.client import AsyncLedger, LedgerError, Limits, NotFoundError
+from fivenines.client.shell import unused_tls
 from fivenines.drill.place import Place
 from fivenines.drill.record import Kill, Killer, Record, Recorder
 from fivenines.drill.steady import Asked
@@ -216,7 +217,7 @@ async def replay(
     """
     clock = time.monotonic
     recorder = Recorder(
-        lambda: httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=httpx.Limits(max_connections=1)),
+        lambda: httpx.AsyncHTTPTransport(verify=unused_tls(), trust_env=False, limits=httpx.Limits(max_connections=1)),
         clock=clock,
     )
     killer = recorder.killer = Killer(

@@ -28,6 +28,10 @@ _COMMANDS_MAX = 20_000
 """In one batch."""
 _COMMANDS_WAITING_MAX = 100_000
 """What waits: it bounds the memory of a database that is slow."""
+_COMMANDS_FEW = 1_000
+_GATHER_S = 0.1
+"""After a batch that small it waits for the next to gather: a commit of each single frame, when they come one by one,
+would cost more than all else that a historian does."""
 _LOOK_S = 2.0
 _PAUSE_S_MAX = 15.0
 _OTHER_LIFE = (
@@ -151,6 +155,8 @@ class SqlKeeper:
         while True:
             steps = await pending.take()
             await asyncio.to_thread(projector.project, steps)
+            if sum(len(step.batch.commands) for step in steps) < _COMMANDS_FEW:
+                await asyncio.sleep(_GATHER_S)
             self.positions[projector.version] = steps[-1].frame.position
             self.problem = None
 

@@ -6,6 +6,7 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from fivenines.client.shell import unused_tls
 from fivenines.control.observed import WorkloadSeen
 from fivenines.control.timeline import Event
 from fivenines.platform.local.seen import AgentSeen, EdgeSeen
@@ -47,7 +48,7 @@ class Agents:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._http = httpx.AsyncClient(trust_env=False)
+        self._http = httpx.AsyncClient(trust_env=False, verify=unused_tls())
 
     async def seen(self, region: str) -> AgentSeen:
         """Ask how a region's workloads are. Raises `AgentError`."""

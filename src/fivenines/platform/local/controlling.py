@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fivenines.client.shell import unused_tls
 from fivenines.control.actions import (
     Action,
     AddMember,
@@ -146,7 +147,7 @@ async def serve_controller(topology: Topology, region: str, *, on_ready: Callabl
         region, {each.name: topology.edge_url(each.name) for each in topology.regions if each.nodes}, desired.timings
     )
     store = make_store(topology, here=region)
-    async with Agents(topology) as agents, httpx.AsyncClient(trust_env=False) as http:
+    async with Agents(topology) as agents, httpx.AsyncClient(trust_env=False, verify=unused_tls()) as http:
         controller = Controller(
             region,
             lambda: desired,

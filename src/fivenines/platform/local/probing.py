@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 
+from fivenines.client.shell import unused_tls
 from fivenines.platform.local.program import Probe
 
 __all__ = ["Prober"]
@@ -13,7 +14,9 @@ class Prober:
     """Asks the probes of one region's processes."""
 
     def __init__(self) -> None:
-        self._http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._http = httpx.AsyncClient(
+            trust_env=False, verify=unused_tls(), limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     async def ask(self, host: str, probe: Probe) -> str:
         """Return what is wrong, or an empty string."""
