@@ -227,7 +227,7 @@ class Typed:
 
     def wait_until_all_serve(self) -> None:
         """Wait: on a busy machine a region may still be coming to itself when `up` says that all of it runs."""
-        self._wait("view", lambda view: {each["phase"] for each in view["states"].values()} == {"serving"})
+        self._wait("view", lambda view: [each["phase"] for each in view["states"].values()] == ["serving"] * 3)
 
     def wait_until_told(self, what: str) -> None:
         """Wait until something is in the timeline."""
