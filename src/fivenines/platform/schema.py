@@ -21,6 +21,7 @@ from fivenines.platform.distance import PLACES, Point
 from fivenines.platform.spec import (
     Archive,
     Journal,
+    LivenessProbe,
     Network,
     Platform,
     Probe,
@@ -29,6 +30,7 @@ from fivenines.platform.spec import (
     Risk,
     Scaling,
     Service,
+    StartupProbe,
     Traffic,
 )
 
@@ -43,7 +45,9 @@ TYPES: tuple[type[Struct], ...] = (
     Archive,
     Service,
     Probes,
+    StartupProbe,
     Probe,
+    LivenessProbe,
     Traffic,
     Network,
     Scaling,

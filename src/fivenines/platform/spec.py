@@ -33,6 +33,7 @@ __all__ = [
     "NODE_PORT",
     "Archive",
     "Journal",
+    "LivenessProbe",
     "Network",
     "Platform",
     "Probe",
@@ -41,6 +42,7 @@ __all__ = [
     "Risk",
     "Scaling",
     "Service",
+    "StartupProbe",
     "Traffic",
 ]
 
@@ -152,14 +154,43 @@ class Probe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """So many in a row that fail count as a failure."""
 
 
+class StartupProbe(Probe, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The question to a service that was just started: whether it has come up.
+
+    By default it gets long enough: to begin it again makes no busy machine faster.
+    """
+
+    path: HttpPath | None = None
+    """What is asked for by HTTP; 200 to 399 is well. Left out: a TCP connection is enough."""
+    interval_s: Seconds = 0.25
+    """How long between two of them."""
+    timeout_s: Seconds = 1.0
+    """How long it may take to answer."""
+    failures: Count = 240
+    """So many in a row that fail count as a failure: it has a minute to start, by default."""
+
+
+class LivenessProbe(Probe, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The question to a service whether only a new process can help it. By default it is put with patience."""
+
+    path: HttpPath | None = None
+    """What is asked for by HTTP; 200 to 399 is well. Left out: a TCP connection is enough."""
+    interval_s: Seconds = 2.0
+    """How long between two of them."""
+    timeout_s: Seconds = 2.0
+    """How long it may take to answer."""
+    failures: Count = 5
+    """So many in a row that fail count as a failure."""
+
+
 class Probes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The three questions, with their different meanings."""
 
-    startup: Probe = Probe(interval_s=0.25, failures=120)
+    startup: StartupProbe = StartupProbe()
     """Has it started? Until it has, nothing else is asked; when it fails, it is restarted."""
     readiness: Probe = Probe()
     """Can it take requests? While it cannot, it gets none; it is not restarted."""
-    liveness: Probe = Probe(interval_s=2.0, timeout_s=2.0, failures=5)
+    liveness: LivenessProbe = LivenessProbe()
     """Is it beyond help? When this fails, it is restarted."""
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from fivenines.control.desired import Mode
 from fivenines.platform.distance import Point
 from fivenines.platform.placement import Finding, check
-from fivenines.platform.spec import Journal, Platform, Probe, Probes, Region, Scaling, Service, Traffic
+from fivenines.platform.spec import Journal, LivenessProbe, Platform, Probe, Probes, Region, Scaling, Service, Traffic
 
 __all__ = ["any_platform", "placed_platform", "platform", "refusals", "region", "service", "with_region"]
 
@@ -67,7 +67,7 @@ def _regions(name: str) -> st.SearchStrategy[Region]:
     )
 
 
-_probes = st.builds(Probe, path=st.none() | st.sampled_from(["/live", "/ready"]), interval_s=st.floats(0.01, 100))
+_asked = {"path": st.none() | st.sampled_from(["/live", "/ready"]), "interval_s": st.floats(0.01, 100)}
 _services = st.builds(
     Service,
     name=st.sampled_from(["pay", "api", "edge", "frankfurt"]),
@@ -77,7 +77,7 @@ _services = st.builds(
     protocol=st.sampled_from(["http", "tcp"]),
     replicas=st.integers(1, 3),
     env=st.dictionaries(_text, _text, max_size=2),
-    probes=st.builds(Probes, readiness=_probes, liveness=_probes),
+    probes=st.builds(Probes, readiness=st.builds(Probe, **_asked), liveness=st.builds(LivenessProbe, **_asked)),
     regions=st.none() | st.lists(st.sampled_from(NAMES), max_size=3).map(tuple),
 )
 any_platform = st.integers(0, 5).flatmap(

@@ -52,6 +52,24 @@ def test_a_name_and_three_regions_are_a_platform() -> None:
     assert platform.member_regions == ("frankfurt", "belgium", "stockholm")
 
 
+def test_who_says_only_where_to_ask_keeps_the_patience_of_each_probe() -> None:
+    lines = (
+        "services:",
+        "  - name: payments",
+        "    command: [./payments]",
+        "    port: 8081",
+        "    edge_port: 9980",
+        "    probes: {startup: {path: /live}, liveness: {path: /live}}",
+    )
+    (asked,) = parse(with_lines(*lines)).platform.services
+    (unasked,) = parse(with_lines(*lines[:-1])).platform.services
+    for name in ("startup", "liveness"):
+        probe = getattr(asked.probes, name)
+        assert probe.path == "/live"
+        assert msgspec.structs.replace(probe, path=None) == getattr(unasked.probes, name)
+    assert asked.probes.startup.interval_s * asked.probes.startup.failures >= 30
+
+
 @settings(max_examples=30)  # PyYAML is slow
 @given(any_platform)
 def test_what_is_written_down_is_read_again(platform: Platform) -> None:

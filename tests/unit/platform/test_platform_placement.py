@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from fivenines.control.desired import Timings
 from fivenines.platform.loading import parse, shown
 from fivenines.platform.placement import check
-from fivenines.platform.spec import Journal, Network, Platform, Probe, Probes, Scaling, Traffic
+from fivenines.platform.spec import Journal, LivenessProbe, Network, Platform, Probe, Probes, Scaling, Traffic
 from tests.unit.platform.platforms import (
     any_platform,
     placed_platform,
@@ -246,7 +246,7 @@ def test_one_node_can_be_accepted() -> None:
         ({"services": (service(replicas=1),)}, "pay has one replica in a region"),
         ({"services": (service(edge_port=80),)}, "the edge of pay gets port 80, which needs rights"),
         (
-            {"services": (service(probes=Probes(readiness=Probe(path="/up"), liveness=Probe(path="/up"))),)},
+            {"services": (service(probes=Probes(readiness=Probe(path="/up"), liveness=LivenessProbe(path="/up"))),)},
             "readiness and liveness of pay ask the same",
         ),
         (
