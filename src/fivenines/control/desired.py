@@ -51,7 +51,10 @@ class Timings(Struct, frozen=True, kw_only=True):
     """How patient the controllers are; seconds where a name ends in _s."""
 
     look_s: float = 0.5
-    """Between two rounds of a loop, and between two probes of a region."""
+    """Between two rounds of a loop."""
+    probe_s: float = 1.0
+    """Between two probes of a region while they are answered at once; when one is not within a quarter of it, the next
+    begins."""
     probe_timeout_s: float = 1.0
     losses_to_down: int = 2
     """An observer sees a region down after so many failed probes in a row: one lost probe moves nothing."""

@@ -1,12 +1,12 @@
 """Probing: whether a region takes writes, seen end to end, through its edge, as a client would.
 
-A probe changes the metadata of an account of the prober's own, `platform:probe:<region>`: a real write, on disk in a
-majority of regions when it is answered. Changing an account remembers no id, so no node's memory grows by it. Asset and
-account are made when the ledger says that they are not there. Each probe opens its own connection, so an edge that
-keeps old connections and takes no new ones is not thought well.
+A probe registers an asset of its own, `PROBE/0`, which is there already but for the first time: a real write, on disk
+in a majority of regions when it is answered, and the one command without an id, so no node remembers anything of it.
+Each probe opens its own connection, so an edge that keeps old connections and takes no new ones is not thought well.
 
-A new probe begins each `look_s`, even while the one before hangs: so two probes in a row that time out take
-`look_s + probe_timeout_s`, not twice the timeout. They count in the order in which they began.
+A new probe begins each `probe_s`, or after a quarter of that when the one before was not answered by then. So two
+probes in a row that time out take a quarter of `probe_s` and one `probe_timeout_s`, not twice the timeout, and while
+all is well there are few. They count in the order in which they began.
 """
 
 import asyncio
@@ -15,27 +15,19 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 import httpx
-import structlog
 from msgspec import Struct
 
 from fivenines.client.shell import unused_tls
 from fivenines.control.desired import Timings
 from fivenines.control.observed import Probes
-from fivenines.ids import new_id
 
-__all__ = ["PROBE_ASSET", "Prober", "Window", "probe_account"]
-
-log = structlog.get_logger(__name__)
+__all__ = ["PROBE_ASSET", "Prober", "Window"]
 
 PROBE_ASSET = "PROBE/0"
 _WINDOW = 16
+_SOON = 0.25
 _JITTER = 0.1
 """So that those of several regions do not keep step with each other, or with what they look at."""
-
-
-def probe_account(here: str) -> str:
-    """Return the account that a region's probes write to."""
-    return f"platform:probe:{here}"
 
 
 class Window:
@@ -130,16 +122,20 @@ class Prober:
             number = 0
             while True:
                 number += 1
-                group.create_task(self._probe(region, http, number, clock()))
-                await asyncio.sleep(self._timings.look_s * random.uniform(1 - _JITTER, 1 + _JITTER))
+                probe = group.create_task(self._probe(region, http, number, clock()))
+                pause_s = self._timings.probe_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+                await asyncio.sleep(pause_s * _SOON)
+                if probe.done() and probe.result():
+                    await asyncio.sleep(pause_s * (1 - _SOON))
 
-    async def _probe(self, region: str, http: httpx.AsyncClient, number: int, began: float) -> None:
+    async def _probe(self, region: str, http: httpx.AsyncClient, number: int, began: float) -> bool:
+        """Probe once; whether it was answered."""
         clock = asyncio.get_running_loop().time
         reason = ""
         took_s: float | None = None
         try:
             async with asyncio.timeout(self._timings.probe_timeout_s):
-                failed = await self._write(http, number)
+                failed = await self._write(http)
             took_s, reason = (clock() - began, "") if failed is None else (None, failed.reason)
         except TimeoutError:
             reason = f"no answer within {self._timings.probe_timeout_s:g} s"
@@ -147,17 +143,11 @@ class Prober:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if self._windows[region].add(number, began, took_s, reason):
             self.changed.set()
+        return took_s is not None
 
-    async def _write(self, http: httpx.AsyncClient, number: int) -> _Failed | None:
+    async def _write(self, http: httpx.AsyncClient) -> _Failed | None:
         """Write once; returns why it was not written."""
-        account = probe_account(self._here)
-        change = {"id": new_id(), "metadata": {"by": self._here, "number": number}}
-        answer = await http.patch(f"/v1/accounts/{account}", json=change)
-        if "account_unknown" in answer.text and answer.status_code < 500:
-            await http.post("/v1/assets", json={"asset": PROBE_ASSET})
-            made = await http.post("/v1/accounts", json={"id": account, "asset": PROBE_ASSET, "min_balance": None})
-            log.info("control.probe_account", account=account, status=made.status_code)
-            answer = await http.patch(f"/v1/accounts/{account}", json=change)
+        answer = await http.post("/v1/assets", json={"asset": PROBE_ASSET})
         if answer.status_code == 200:
             return None
         return _Failed(f"status {answer.status_code}: {answer.text[:200]}")

@@ -6,7 +6,7 @@ unless a limit of an account forbids it. So a transaction that the ledger lost, 
 it had refused it shows as a difference between this and what the ledger says.
 
 Books know four commands: register an asset, open an account, and post in either form. Any other one is foreign, and the
-judge is told; but for what a platform's own probes write to accounts of their own.
+judge is told.
 """
 
 from collections import Counter, defaultdict
@@ -17,11 +17,9 @@ from pathlib import Path
 
 from fivenines.journal.port import Frame, JournalDamagedError
 from fivenines.journal.verify import show
-from fivenines.ledger import ChangeAccount, Command, OpenAccount, Post, PostOne, RegisterAsset, decode
+from fivenines.ledger import Command, OpenAccount, Post, PostOne, RegisterAsset, decode
 
 __all__ = ["OnDisk", "Totals", "read_disk", "replay_frames"]
-
-_PLATFORM_PREFIX = "platform:"
 
 
 @dataclass(slots=True)
@@ -120,8 +118,6 @@ def _take(
                     found.by_date[destination][date] += amount
             else:
                 found.refused[command.id] = position
-        case ChangeAccount(account=account) if account.startswith(_PLATFORM_PREFIX):
-            pass
         case _:
             found.foreign += 1
 

@@ -158,7 +158,8 @@ def detection_s(platform: Platform) -> float:
     them by its timeout; and the reports are read in the round after.
     """
     timings = platform.timings
-    return (timings.losses_to_down + 1) * timings.look_s + timings.probe_timeout_s
+    soon_s = (timings.losses_to_down - 1) * timings.probe_s / 4
+    return timings.probe_s + soon_s + timings.probe_timeout_s + timings.look_s
 
 
 def _writes(platform: Platform, region: Region) -> Writes:

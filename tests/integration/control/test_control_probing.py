@@ -1,4 +1,4 @@
-"""Probes against a real ledger: they write, they make their account, and they notice what hangs and what is gone."""
+"""Probes against a real ledger: they write, they leave nothing but an asset, and they notice what hangs and what is gone."""
 
 import asyncio
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 
 from fivenines.control.desired import Timings
-from fivenines.control.probing import Prober, probe_account
+from fivenines.control.probing import PROBE_ASSET, Prober
 from fivenines.drill.supervise import LedgerProcess
 from tests.integration.control.waiting import wait_until
 
-TIMINGS = Timings(look_s=0.05, probe_timeout_s=0.3)
+TIMINGS = Timings(probe_s=0.1, probe_timeout_s=0.3)
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ async def wait_seen(prober: Prober, *, answered: bool, in_a_row: int) -> float:
     return await wait_until(is_so, f"{in_a_row} probes with answered={answered}", every_s=0.01)
 
 
-def test_a_probe_writes_and_leaves_no_more_than_an_account(tmp_path: Path) -> None:
+def test_a_probe_writes_and_leaves_no_more_than_an_asset(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with probed(make_ledger(tmp_path)) as (prober, url):
             await wait_seen(prober, answered=True, in_a_row=8)
@@ -53,11 +53,10 @@ def test_a_probe_writes_and_leaves_no_more_than_an_account(tmp_path: Path) -> No
             assert seen.latency_ms > 0
             assert seen.reason == ""
             async with httpx.AsyncClient(base_url=url) as http:
-                account = (await http.get(f"/v1/accounts/{probe_account('eu-west')}")).json()
                 platform = (await http.get("/v1/platform")).json()
-            assert account["metadata"]["by"] == "eu-west"
-            assert account["metadata"]["number"] > 1
-            assert platform["accounts"] == 1
+            assert platform["assets"] == [PROBE_ASSET]
+            assert platform["accounts"] == 0
+            assert platform["position"] >= 8
 
     asyncio.run(scenario())
 
