@@ -1,16 +1,16 @@
-"""Run `fivenines` as a node that, once, acknowledges a transaction which it never wrote: `forgetful_node.py serve ...`.
+"""A node that, once, acknowledges a transaction which it never wrote: whoever imports this becomes one.
 
-No audit among nodes can see it, since all of them apply the same journal: only who was told so misses it.
+A test has one node of a platform import it at its start. No audit among nodes can see it, since all of them apply the
+same journal: only who was told so misses it.
 """
 
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from fivenines.cli import main
 from fivenines.ledger import Command, Outcome, Post
 from fivenines.node.writer import Receipt, Writer
 
-_REQUESTS_BEFORE = 20
+_REQUESTS_BEFORE = 5
 
 _submit = Writer.submit
 _left = [_REQUESTS_BEFORE]
@@ -30,6 +30,4 @@ async def _submit_but_the_last(
     return receipt
 
 
-if __name__ == "__main__":
-    patch.object(Writer, "submit", _submit_but_the_last).start()
-    main()
+patch.object(Writer, "submit", _submit_but_the_last).start()

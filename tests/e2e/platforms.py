@@ -71,13 +71,13 @@ def _is_free(number: int) -> bool:
     return True
 
 
-def left_of(folder: Path) -> str:
-    """The command lines of all processes that have to do with a folder."""
+def left_of(what: Path | str) -> str:
+    """The command lines of all processes that have to do with a folder, or an address."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if str(folder) in line and int(path.parent.name) != os.getpid():
+            if str(what) in line and int(path.parent.name) != os.getpid():
                 found.append(line)
     return "\n".join(found)
 

@@ -1,4 +1,4 @@
-"""The demo as a user runs it: a small bank, a real ledger, real kills."""
+"""The demo as a user runs it: a small bank, a whole platform or one process, real kills."""
 
 import contextlib
 import json
@@ -9,20 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from defusedxml import ElementTree
 
 from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, dying_with_us
-from tests.integration.etcd.clusters import need_etcd
+from tests.e2e.platforms import free_network, left_of, need_servers
 
 COMMAND = (sys.executable, "-m", "fivenines.drill.demo")
 
 
-def run_demo(*arguments: str, books: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "BOOKS"}
-    if books is not None:
-        environment["BOOKS"] = books
+def run_demo(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a demo to its end, with changes to the environment."""
+    environment = {name: value for name, value in os.environ.items() if name != "BOOKS"} | changes
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
@@ -37,27 +37,57 @@ def pids_told(output: str) -> list[int]:
     return [int(pid) for pid in re.findall(r"process (\d+)", output)]
 
 
+def on_platform() -> list[str]:
+    """What to tell a demo on a platform of its own."""
+    need_servers()
+    return ["--network", str(free_network())]
+
+
 @pytest.mark.crash
-@pytest.mark.parametrize("form", ["regions", "embedded"])
-def test_nothing_is_lost_when_the_ledger_is_killed_on_the_way(form: str, tmp_path: Path, crash_factor: int) -> None:
-    if form == "regions":
-        need_etcd()
-    count = 2 if form == "regions" else 3  # a region is away for a while, and the next kill waits for it
-    transactions, kills = str(2_000 * count * crash_factor), str(count * crash_factor)
-    options = ("--embedded",) if form == "embedded" else ()
-    done = run_demo("--transactions", transactions, "--kills", kills, "--seed", "7", "--out", str(tmp_path), *options)
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_and_nobody_notices_when_parts_of_a_platform_are_killed(
+    tmp_path: Path, crash_factor: int
+) -> None:
+    kills = 3 * crash_factor
+    # Slowly, so that all is whole again between two kills, on a machine that is busy with other things too.
+    size = ["--transactions", str(2_000 * kills), "--kills", str(kills), "--rate", "12", "--seed", "7"]
+    done = run_demo(*size, "--out", str(tmp_path), *on_platform())
+    told = assert_good(done, tmp_path)
+    assert told["kills"] == kills == len(told["recoveries_s"])
+    assert told["failed_requests"] == 0
+    events = told["events"]
+    assert len(events) == kills
+    assert [each["name"].split()[0] for each in events[:3]] == ["node", "the", "region"]
+    assert "the journal's leader killed" in {each["name"] for each in events}
+    assert all(each["failed_requests"] == 0 for each in events)
+    assert all(each["whole_after_s"] > 0 and each["requests"] > 0 for each in events)
+    assert all(each["longest_pause_s"] >= 0 and each["budget_s"] >= 0 for each in events)
+    assert left_of(tmp_path) == ""
+
+
+@pytest.mark.crash
+def test_nothing_is_lost_when_the_one_process_is_killed_on_the_way(tmp_path: Path, crash_factor: int) -> None:
+    kills = 3 * crash_factor
+    size = ["--transactions", str(2_000 * kills), "--kills", str(kills), "--seed", "7"]
+    done = run_demo("--embedded", *size, "--out", str(tmp_path))
+    told = assert_good(done, tmp_path)
+    assert told["kills"] == kills == len(told["recoveries_s"])
+    assert all(count >= 1 for count in told["requests_cut_off_at_kills"])
+
+
+def assert_good(done: "subprocess.CompletedProcess[str]", out: Path) -> dict[str, Any]:
+    """Check what any demo has to come to, and return what it told."""
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads((tmp_path / "demo.json").read_text())
+    told: dict[str, Any] = json.loads((out / "demo.json").read_text())
     assert told["failures"] == []
     assert told["acknowledged"] == told["transactions"] > 1_000
     assert (told["lost"], told["doubled"], told["mismatches"], told["failed_requests"]) == (0, 0, 0, 0)
-    assert told["kills"] == count * crash_factor == len(told["recoveries_s"])
-    assert all(count >= 1 for count in told["requests_cut_off_at_kills"])
     assert told["longest_pause_s"] > 0
     assert told["account_days_exact"] == told["checks"]["wrong_days"]["looked_at"]
-    picture = ElementTree.fromstring((tmp_path / "demo.svg").read_text())
+    picture = ElementTree.fromstring((out / "demo.svg").read_text())
     assert "nothing lost" in "".join(picture.itertext())
     assert not [pid for pid in pids_told(done.stdout) if is_alive(pid)]
+    return told
 
 
 def test_books_that_contradict_themselves_are_told_and_are_no_fault_of_the_ledger(tmp_path: Path) -> None:
@@ -71,7 +101,7 @@ def test_books_that_contradict_themselves_are_told_and_are_no_fault_of_the_ledge
         "4;1;230104;PRIJEM;VKLAD;1.00;1000.00;;;",
     ]
     (books / "trans.csv").write_text("\n".join([header, *rows]) + "\n")
-    done = run_demo("--embedded", "--kills", "0", "--out", str(tmp_path), books=str(books))
+    done = run_demo("--embedded", "--kills", "0", "--out", str(tmp_path), BOOKS=str(books))
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "demo.json").read_text())
     assert (told["account_days_exact"], told["account_days_rounded"], told["account_days_contradictory"]) == (2, 1, 1)
@@ -85,11 +115,20 @@ def test_books_that_are_not_there_are_told_in_a_sentence(tmp_path: Path) -> None
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_stopped_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
-    need_etcd()
-    command = [*COMMAND, "--transactions", "50000", "--out", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+def test_a_machine_without_etcd_is_told_what_to_install(tmp_path: Path) -> None:
+    done = run_demo("--transactions", "100", "--out", str(tmp_path), PATH=str(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    assert "the demo failed: etcd is not installed: on Debian and Ubuntu it is in the package etcd-server" in told
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("form", "number"), [("platform", signal.SIGINT), ("embedded", signal.SIGINT), ("embedded", signal.SIGTERM)]
+)
+def test_a_demo_that_is_stopped_leaves_no_process_behind(form: str, number: signal.Signals, tmp_path: Path) -> None:
+    with begun(form, tmp_path) as demo:
         assert demo.stdout is not None
         told = ""
         for line in demo.stdout:
@@ -98,40 +137,36 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(number: signal.Signals,
                 demo.send_signal(number)
     assert demo.returncode == 130, told
     pids = pids_told(told)
-    assert len(pids) == 3
+    assert len(pids) == (6 if form == "platform" else 1)
     assert not [pid for pid in pids if is_alive(pid)]
-    assert str(tmp_path) not in running(), "a member of etcd is left behind"
+    assert left_of(tmp_path) == ""
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(not dying_with_us(), reason="needs setpriv, which Linux has")
-@pytest.mark.parametrize("form", ["regions", "embedded"])
+@pytest.mark.parametrize("form", ["platform", "embedded"])
 def test_a_demo_that_is_killed_leaves_no_process_behind(form: str, tmp_path: Path) -> None:
-    if form == "regions":
-        need_etcd()
-    options = ("--embedded",) if form == "embedded" else ()
-    command = [*COMMAND, "--transactions", "50000", "--out", str(tmp_path), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+    with begun(form, tmp_path) as demo:
         assert demo.stdout is not None
         seen = ""
         for line in demo.stdout:
             if "rows, up to" in line and not seen:
-                seen = running()
+                seen = left_of(tmp_path)
                 demo.kill()
     assert demo.returncode == -signal.SIGKILL
-    assert seen.count(f"--data {tmp_path}") == (3 if form == "regions" else 1)
-    assert seen.count(f"--data-dir {tmp_path}") == (3 if form == "regions" else 0)
+    assert seen.count("fivenines serve") == (6 if form == "platform" else 1)
+    assert seen.count("--data-dir ") == (3 if form == "platform" else 0)
     until = time.monotonic() + 60
-    while str(tmp_path) in (left := running()):
+    while left := left_of(tmp_path):
         assert time.monotonic() < until, left
         time.sleep(0.05)
 
 
-def running() -> str:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return "\n".join(found)
+def begun(form: str, out: Path) -> "subprocess.Popen[str]":
+    """Begin a demo that goes on for long enough to be ended on the way."""
+    options = on_platform() if form == "platform" else ["--embedded"]
+    command = [*COMMAND, "--transactions", "50000", "--out", str(out), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 async def _start_kill_start(folder: Path) -> tuple[bool, int, str, str]:

@@ -15,9 +15,9 @@ from fivenines.drill.demo import Demo, DemoFailedError, conclude, run_demo
 from fivenines.drill.live import Live
 from fivenines.drill.supervise import LedgerProcess, Ready
 from fivenines.journal.verify import verify
-from tests.integration.etcd.clusters import need_etcd
+from tests.e2e.platforms import free_network, need_servers
 
-_FORGETFUL_NODE = Path(__file__).with_name("forgetful_node.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class ForgetfulDisk(LedgerProcess):
@@ -37,34 +37,45 @@ class ForgetfulDisk(LedgerProcess):
         return await super().start()
 
 
-class ForgetfulNode(LedgerProcess):
-    """One of its kind acknowledges a transaction that it never wrote to the journal, which is in good hands."""
+FORGETFUL_NODE = "us-east-1"
+_IMPORTING_IT = f"""
+import sys
+if "serve" in sys.orig_argv and "{FORGETFUL_NODE}" in sys.orig_argv:
+    import tests.e2e.forgetful_node
+"""
 
-    def __init__(self, data: Path, *, name: str = "the ledger", **rest: Any) -> None:
-        program = (str(_FORGETFUL_NODE),) if name == "us-east-1" else ("-m", "fivenines")
-        super().__init__(data, name=name, program=program, **rest)
 
-
-@pytest.mark.parametrize("launcher", [ForgetfulDisk, ForgetfulNode])
-def test_a_ledger_that_forgets_is_found_out(
-    launcher: type[LedgerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_embedded = launcher is ForgetfulDisk
-    if is_embedded:
-        # The client waits for a position that it was told of and that no longer exists: not for long, here.
-        monkeypatch.setattr(replay, "DEADLINE_S", 2.0)
-    else:
-        need_etcd()
-    kills = 1 if is_embedded else 0
-    demo = Demo(books=None, transactions=900, kills=kills, seed=3, out=tmp_path, keep=False, embedded=is_embedded)
+def check_that_losses_are_found(demo: Demo, **launched: Any) -> None:
+    """Carry out a demo, and see that it tells of transactions that were acknowledged and are lost."""
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    result = asyncio.run(run_demo(demo, Live(console), launcher=launcher))
+    result = asyncio.run(run_demo(demo, Live(console), **launched))
     lost = result.findings["lost"]
     assert lost.wrong > 0
     assert all("acknowledged, and not in the journal" in example for example in lost.examples)
-    assert conclude(result, tmp_path, console, keep=False) == 1
+    assert conclude(result, demo.out, console, keep=False) == 1
     assert re.search(r"every acknowledged transaction is there: [\d,]+ wrong", printed.getvalue())
+
+
+def test_a_disk_that_forgets_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client waits for a position that it was told of and that no longer exists: not for long, here.
+    monkeypatch.setattr(replay, "DEADLINE_S", 2.0)
+    demo = Demo(books=None, transactions=900, kills=1, seed=3, out=tmp_path, keep=False, embedded=True)
+    check_that_losses_are_found(demo, launcher=ForgetfulDisk)
+
+
+@pytest.mark.timeout(600)
+def test_a_node_of_a_platform_that_forgets_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal is in good hands, and it acknowledges a transaction that it never wrote there."""
+    need_servers()
+    # Every Python begins with this; only the one node does something about it.
+    (tmp_path / "sitecustomize.py").write_text(_IMPORTING_IT)
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), str(ROOT), before))))
+    demo = Demo(
+        books=None, transactions=2_000, kills=0, seed=3, out=tmp_path, keep=False, network=free_network(), rate_per_s=30
+    )
+    check_that_losses_are_found(demo)
 
 
 def test_books_in_the_folder_that_is_emptied_are_left_alone(tmp_path: Path) -> None:

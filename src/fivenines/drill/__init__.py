@@ -1,13 +1,13 @@
 """Drills: the real thing, real load, real faults, and a judge who trusts nobody.
 
 members.py     the members of an etcd as processes
-place.py       where a drill takes place, and in one process
-on_platform.py on a whole platform: a node, the journal's leader, a region killed in turn
+place.py       where a drill takes place; the simplest one, a process
+on_platform.py or a whole platform: a node, the journal's leader, a region killed in turn
 running.py     a platform that runs beside a drill, and what may be done to its parts
 disturb.py     the catalogue of what can happen to a platform
 events.py      `make events`: all of it happens, under a steady load
-steady.py      that load: an open one, by clients that ask DNS
-steady_judge.py  what clients noticed, and whether the ledger kept its word
+steady.py, steady_judge.py
+               that load, by clients that ask DNS; what they noticed, and whether the ledger kept its word
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time
