@@ -1,9 +1,12 @@
-"""What all tests share: how hypothesis runs, where real books are, and how long crash tests run."""
+"""What all tests share: how hypothesis runs, where real books are, how long crash tests run, and where logs go."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # No deadlines: a slow machine is no defect, and no test judges time.
@@ -11,6 +14,17 @@ settings.register_profile("fivenines", deadline=None, print_blob=True, suppress_
 settings.load_profile("fivenines")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Let no command that a test calls leave its logs to go to a stderr that is closed afterwards."""
+    handlers = list(logging.root.handlers)
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        logging.root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

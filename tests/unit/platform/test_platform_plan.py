@@ -182,8 +182,8 @@ def test_the_parts_that_nobody_needs_to_go_on_cost_nothing() -> None:
 
 
 def test_a_region_that_is_lost_is_out_of_the_answers_within_three_seconds() -> None:
-    assert make_plan(LOCAL).detection_s == 2.5
-    patient = platform(timings=Timings(look_s=1.0, losses_to_down=3))
+    assert make_plan(LOCAL).detection_s == 2.75
+    patient = platform(timings=Timings(look_s=1.0, probe_s=2.0, losses_to_down=3))
     assert make_plan(patient).detection_s == 5.0
 
 
@@ -195,12 +195,12 @@ def test_the_loss_of_a_region_costs_others_detection_and_ttl_and_us_the_next_try
         "TTL",
         "election",
     }
-    assert found.pause_others_s == 2.5 + 2
+    assert found.pause_others_s == 2.75 + 2
     assert found.pause_s == 1.0
     elected = election(LOCAL, ("ra",))
     assert elected is not None
     assert found.budget_s is not None
-    assert isclose(found.budget_s, 4.5 / 3 + elected.mean_s * (1 / 3) * (2 / 3))
+    assert isclose(found.budget_s, 4.75 / 3 + elected.mean_s * (1 / 3) * (2 / 3))
     assert found.recovery_point_s == 0
     assert found.load == pytest.approx(0.25)
 
