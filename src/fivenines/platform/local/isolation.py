@@ -54,6 +54,7 @@ class Network:
             raise IsolationError(reason)
         from pyroute2 import IPRoute, NetlinkError, NetNS, netns
 
+        _keep_signals_apart()
         self.remove()
         try:
             with IPRoute() as here:
@@ -127,6 +128,7 @@ class Network:
             raise IsolationError("regions share one network: 'fivenines up --isolation netns' gives each its own")
         from pyroute2 import IPRoute, NetlinkError, NetNS
 
+        _keep_signals_apart()
         source, destination = way
         address = self._address(destination)
         opening: Callable[[], Any] = IPRoute if source == CLIENTS else lambda: NetNS(self._namespace(source))
@@ -142,6 +144,17 @@ class Network:
 
     def _address(self, who: str) -> str:
         return self.outside if who == CLIENTS else self._topology.region(who).host
+
+
+def _keep_signals_apart() -> None:
+    """Have the library's helpers hear their signals alone.
+
+    It enters a namespace in a fork of our process, and ends that with SIGTERM. A fork inherits where an event loop
+    listens for signals, so without this our own loop would hear it, and take it for an order to stop.
+    """
+    from pyroute2 import config
+
+    config.disable_mp_signal = True
 
 
 def why_not() -> str | None:
