@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from fivenines.client import AsyncLedger, LedgerError
+from fivenines.client import AsyncLedger, LedgerError, Limits
 from fivenines.ids import as_text, new_id
 from fivenines.platform.local.dying import dying_with_us
 
@@ -32,6 +32,9 @@ __all__ = ["Asked", "Load", "SteadyFailedError", "SteadyLoad", "account_prefix"]
 ASSET = "EUR/2"
 DEADLINE_S = 30.0
 """How long a client goes on with one request."""
+_LIMITS = Limits(connections_max=16)
+"""One process is all of the clients. With hundreds of requests under way it would come round to each so seldom that
+connections seem to take longer than they may, and what is given up is asked for again: a jam of its own making."""
 _READ_EVERY = 4
 _ACCOUNTS = 50
 _START_S_MAX = 60.0
@@ -179,7 +182,9 @@ async def _run(load: Load) -> None:
     bank, accounts = f"{prefix}bank", [f"{prefix}{number:03d}" for number in range(_ACCOUNTS)]
     async with AsyncExitStack() as stack:
         ledgers = [
-            await stack.enter_async_context(AsyncLedger(load.url, nameservers=each, deadline_s=DEADLINE_S))
+            await stack.enter_async_context(
+                AsyncLedger(load.url, nameservers=each, deadline_s=DEADLINE_S, limits=_LIMITS)
+            )
             for each in load.nameservers
         ]
         await ledgers[0].create_asset(ASSET)
