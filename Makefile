@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded bench budget history crash simulate clean
+.PHONY: help test lint format demo demo-embedded bench budget events history crash simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -28,7 +28,7 @@ format: .venv/.ready-dev ## put the code in form, and repair what the linter can
 	@$(PYTHON_IN_VENV) -m ruff check --fix-only --quiet .
 	@$(PYTHON_IN_VENV) -m ruff format .
 
-demo: .venv/.ready-run ## replay a bank's books into three regions, kill one, prove that nothing is lost (BOOKS=dir: real ones)
+demo: .venv/.ready-run ## replay a bank's books into a whole platform, kill three times, prove that nothing is lost (BOOKS=dir: real ones)
 	@$(if $(BOOKS),BOOKS="$(BOOKS)",env -u BOOKS) $(PYTHON_IN_VENV) -m fivenines.drill.demo
 
 demo-embedded: .venv/.ready-run ## the same with one process, killed twice
@@ -39,6 +39,9 @@ bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 
 budget: .venv/.ready-bench ## fill a journal in etcd at full speed for ten minutes, and judge it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m bench.budget --minutes $(or $(MINUTES),10)
+
+events: .venv/.ready-run ## let everything happen to a platform under load, and tell what clients noticed (RATE=300 a second, SEED=1)
+	@$(PYTHON_IN_VENV) -m fivenines.drill.events --rate $(or $(RATE),100) --seed $(or $(SEED),1)
 
 history: .venv/.ready-dev ## keep history for ten minutes under load, kill what keeps it, restore from it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m fivenines.drill.history --minutes $(or $(MINUTES),10)

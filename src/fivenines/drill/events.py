@@ -30,10 +30,14 @@ from fivenines.drill.steady_judge import Stretch, Verdict, judge_steady, stretch
 from fivenines.drill.witness import Witness
 from fivenines.journal import JournalError
 from fivenines.platform.local.agent_client import AgentError
-from fivenines.platform.local.isolation import why_not
+from fivenines.platform.local.isolation import IsolationError, why_not
 
 __all__ = ["Met", "check_nodes", "disturb", "load_for", "main", "print_met"]
 
+_TROUBLES = (
+    *(PlatformFailedError, SteadyFailedError, AgentError, IsolationError, JournalError),
+    *(httpx.HTTPError, OSError, TimeoutError),
+)
 _SETTLE_S = 1.0
 """What was due just before a platform is whole again belongs to the disturbance, too."""
 
@@ -199,7 +203,7 @@ def main(
 
     try:
         met, verdict, wrong = uvloop.run(run())
-    except (PlatformFailedError, SteadyFailedError, AgentError, JournalError, httpx.HTTPError, TimeoutError) as error:
+    except _TROUBLES as error:
         console.print(f"it could not be carried out: {error}", style="bold red", markup=False)
         raise typer.Exit(1) from error
     print_met(met, console)

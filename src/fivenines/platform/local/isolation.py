@@ -134,12 +134,12 @@ class Network:
         opening: Callable[[], Any] = IPRoute if source == CLIENTS else lambda: NetNS(self._namespace(source))
         with opening() as there:
             device = there.link_lookup(ifname=self._bridge if source == CLIENTS else "eth0")[0]
-            with suppress(NetlinkError):  # none is known
-                there.neigh("del", dst=address, ifindex=device)
             if is_lost:
-                there.neigh("add", dst=address, lladdr=_NOBODY, ifindex=device, state="permanent")
+                there.neigh("replace", dst=address, lladdr=_NOBODY, ifindex=device, state="permanent")
                 self._lost.add(way)
             else:
+                with suppress(NetlinkError):  # it is gone
+                    there.neigh("del", dst=address, ifindex=device)
                 self._lost.discard(way)
 
     def _address(self, who: str) -> str:
