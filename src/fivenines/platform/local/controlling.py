@@ -193,7 +193,7 @@ async def serve_controller(topology: Topology, region: str, *, on_ready: Callabl
 
 async def _follow(controller: Controller, agents: Agents) -> None:
     """Keep the edge at what all agreed on: a region that is coming back takes reads first, and sends writes on."""
-    is_remote = False
+    is_remote: bool | None = None  # what a controller before this one has said is not known
     while True:
         observed = controller.observed
         if observed is not None and observed.here in observed.states:
