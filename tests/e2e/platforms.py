@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
-from fivenines.drill.events import load_for
+from fivenines.drill.disturb import Disturbance
+from fivenines.drill.events import check_nodes, disturb, load_for
 from fivenines.drill.running import RunningPlatform
 from fivenines.drill.steady import SteadyLoad
 from fivenines.drill.steady_judge import Stretch, Verdict, judge_steady, stretch
@@ -27,9 +29,22 @@ from fivenines.platform.topology import PORTS
 from fivenines.traffic.edge import find_haproxy
 from tests.integration.etcd.clusters import need_etcd
 
-__all__ = ["EXAMPLES", "Load", "LoopThread", "Played", "free_network", "left_of", "need_servers", "played"]
+__all__ = [
+    "EXAMPLES",
+    "Load",
+    "LoopThread",
+    "Played",
+    "Stage",
+    "free_network",
+    "left_of",
+    "need_servers",
+    "played",
+    "staged",
+]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EVENTS_PER_S = float(os.environ.get("FIVENINES_EVENTS_RATE", "100"))
+"""Under what load things happen: two cores carry it beside all the servers of a platform, with much to spare."""
 _FIRST_NETWORK, _NETWORKS = 40, 200
 _REGIONS = 3
 _SERVICE_PORT = 9980
@@ -177,3 +192,32 @@ def played(
             yield Played(platform, loop, network)
         finally:
             loop.do(platform.discard())
+
+
+class Stage:
+    """A platform under load."""
+
+    def __init__(self, played: Played, load: Load) -> None:
+        self.played, self._load = played, load
+        self._chance = random.Random(5)
+
+    def check(self, disturbance: Disturbance) -> None:
+        """Let it happen: no request fails, and all becomes whole again."""
+        met = self.played.do(disturb(self.played.platform, self._load.running, disturbance, self._chance))
+        assert met.noticed.requests > 0
+        assert met.noticed.failed == 0, (met.happening, met.noticed.errors)
+
+    def check_in_the_end(self) -> None:
+        """Nothing was lost, doubled or reordered, and every node has what the journal says."""
+        verdict = self._load.judged()
+        assert verdict.is_good, verdict
+        assert verdict.failed == 0
+        disk = self.played.do(self.played.platform.read_journal())
+        assert self.played.do(check_nodes(self.played.platform, disk)) == []
+
+
+@contextmanager
+def staged(folder: Path, *, apart: bool = False) -> Iterator[Stage]:
+    """Run a platform, and have clients ask it all the time."""
+    with played(folder, apart=apart) as on, on.load(EVENTS_PER_S) as load:
+        yield Stage(on, load)
