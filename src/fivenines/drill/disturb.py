@@ -24,7 +24,8 @@ from fivenines.platform.topology import PORTS
 __all__ = ["CATALOGUE", "Disturbance", "Happening"]
 
 _SLOW_S = 0.5
-_DNS_LOOK_S = 0.1
+_LOOK_S = 0.1
+_HANG_S_MAX = 90.0
 _DNS_S_MAX = 20.0
 
 
@@ -92,8 +93,12 @@ async def _journal_follower(platform: RunningPlatform, chance: random.Random) ->
 @asynccontextmanager
 async def _node_hangs(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
     this.target = await _any_node(platform, chance)
-    await platform.signal(this.target, signal.SIGSTOP)
-    yield  # nobody wakes it: its agent must find out
+    hung = await platform.signal(this.target, signal.SIGSTOP)
+    yield
+    # Nobody wakes it: its agent must find out. Until then it looks as ready as ever.
+    until = time.monotonic() + _HANG_S_MAX
+    while (await platform.workload(this.target)).pid in {None, hung} and time.monotonic() < until:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
 
 
 @asynccontextmanager
@@ -163,7 +168,7 @@ async def _until_unnamed(platform: RunningPlatform, this: Happening) -> None:
                 continue
         except (OSError, dns.exception.DNSException):
             pass
-        await asyncio.sleep(_DNS_LOOK_S)
+        await asyncio.sleep(_LOOK_S)
     this.facts["named_still_s"] = round(time.monotonic() - began, 2)
 
 

@@ -28,6 +28,7 @@ __all__ = ["OnPlatform"]
 
 _LOOK_S = 0.2
 _WATCH_S = 0.5
+_WAIT_S_MAX = 3.0
 
 
 def _position(url: str) -> int:
@@ -55,6 +56,8 @@ class OnPlatform(Place):
         self._status: Status | None = None
         self._kills = 0
         self._killed_at: float | None = None
+        self._waited_from: float | None = None
+        """Since when it is time for the next kill, and everything is whole."""
         self._whole_after_s: list[float] = []
         self._is_whole = asyncio.Event()
         self._is_whole.set()
@@ -93,11 +96,16 @@ class OnPlatform(Place):
         return None if self._status is None else status_picture(self.platform.topology, self._status)
 
     def is_hit(self, address: str) -> bool:
-        """Whether the next kill concerns requests that go to an edge: that of its region; the journal is all's."""
+        """Whether the next kill concerns requests that go to an edge: that of its region; the journal is all's.
+
+        Where nobody asks that region for a while, as its clients have moved to another, it concerns all requests, too.
+        """
         if not self._is_whole.is_set():
             return False
+        now = time.monotonic()
+        self._waited_from = now if self._waited_from is None else self._waited_from
         target = self._next
-        if target.endswith("-journal"):
+        if target.endswith("-journal") or now > self._waited_from + _WAIT_S_MAX:
             return True
         region = next(each for each in self.platform.topology.regions if target in {each.name, *each.nodes})
         return address == f"{region.host}:{PORTS.edge}"
@@ -118,6 +126,7 @@ class OnPlatform(Place):
             os.kill(self._pids[target], signal.SIGKILL)
         self._kills += 1
         self._killed_at = time.monotonic()
+        self._waited_from = None
         self._is_whole.clear()
         if target in self.platform.regions:
             return f"region {target}"
