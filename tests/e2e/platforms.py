@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "need_servers",
     "played",
     "staged",
+    "wait_until_nothing_is_left",
 ]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -95,6 +97,14 @@ def left_of(what: Path | str) -> str:
             if str(what) in line and int(path.parent.name) != os.getpid():
                 found.append(line)
     return "\n".join(found)
+
+
+def wait_until_nothing_is_left(folder: Path) -> str:
+    """Return what is left after a while that is long enough for anything that dies."""
+    until = time.monotonic() + 60
+    while (left := left_of(folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
 
 
 class LoopThread:
