@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,12 +129,11 @@ def test_a_machine_without_haproxy_is_told_what_to_install(tmp_path: Path, monke
 
 @pytest.mark.parametrize("part", ["edge", "journal", "node"])
 def test_an_address_that_is_taken_is_named(part: str, tmp_path: Path) -> None:
-    import socket
-
     need_servers()
     network = free_network()
     port = {"edge": PORTS.edge, "journal": PORTS.journal, "node": PORTS.nodes + 2}[part]
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((f"127.{network}.2.1", port))
         taken.listen()
         said = refused("--folder", str(tmp_path / "data"), "--network", str(network))
