@@ -145,10 +145,10 @@ def _line(met: Met) -> str:
 def print_met(met: Sequence[Met], console: Console) -> None:
     """Tell what came of each disturbance."""
     table = Table(title="what clients noticed", title_justify="left", title_style="bold")
-    table.add_column("what happened", no_wrap=True)
-    table.add_column("to", no_wrap=True)
-    for heading in ("requests", "failed", "longest", "p99", "budget", "whole after"):
-        table.add_column(heading, justify="right")
+    table.add_column("what happened")
+    table.add_column("to")
+    for heading in ("requests", "failed", "longest", "p99", "budget", "whole"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for each in met:
         noticed = each.noticed
         table.add_row(
