@@ -276,15 +276,13 @@ def _kills(result: Result) -> Table:
 
 def _events(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    table.add_column("kill -9", style="bold red")
-    table.add_column("what", no_wrap=True)
-    for heading in ("requests", "failed", "longest", "budget", "all back after"):
-        table.add_column(heading, justify="right")
+    table.add_column("killed", no_wrap=True)
+    for heading in ("requests", "failed", "longest", "budget", "all back"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for number, kill in enumerate(result.replay.kills):
         noticed, whole = result.noticed(number), result.replay.whole_after_s
         table.add_row(
-            f"✗ {number + 1}",
-            kill.what,
+            Text.assemble((f"✗ {number + 1} ", "bold red"), kill.what),
             f"{noticed.requests:,}",
             f"{noticed.failed:,}",
             f"{noticed.longest_pause_s:.2f} s",
