@@ -1,4 +1,4 @@
-"""Probes against a real ledger: they write, they leave nothing but an asset, and they notice what hangs and what is gone."""
+"""Probes against a real ledger: they write, leave nothing but an asset, and notice what hangs and what is gone."""
 
 import asyncio
 import os
