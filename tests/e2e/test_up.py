@@ -186,6 +186,7 @@ def test_a_service_is_reached_through_edges_and_by_its_name_and_posts_to_the_led
 
 
 def test_an_order_is_explained_before_it_is_given(bank: Played) -> None:
+    before = [each["id"] for each in timeline(bank) if each["kind"] == "order"]
     done = bank.command("region", "evacuate", "us-east", "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "will" in done.stdout
@@ -193,7 +194,7 @@ def test_an_order_is_explained_before_it_is_given(bank: Played) -> None:
     (found,) = told(bank.command("region", "evacuate", "us-east", "--dry-run", "--json"))
     assert [(each["region"], each["phase"]) for each in found["actions"]] == [("us-east", "evacuated")]
     assert bank.do(bank.platform.phases())["us-east"] == "serving"
-    assert not [each for each in timeline(bank) if each["kind"] == "order"]
+    assert [each["id"] for each in timeline(bank) if each["kind"] == "order"] == before
 
 
 def test_a_name_that_nobody_has_is_told_with_those_that_there_are(bank: Played) -> None:

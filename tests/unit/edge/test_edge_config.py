@@ -112,7 +112,7 @@ def test_other_edges_are_trusted_by_their_address() -> None:
 
 def test_a_reload_asks_the_process_before_for_its_sockets() -> None:
     path, socket = Path("haproxy.cfg"), Path("admin.sock")
-    assert command("haproxy", path) == ["haproxy", "-db", "-q", "-f", "haproxy.cfg"]
+    assert command("haproxy", path) == ["haproxy", "-db", "-f", "haproxy.cfg"]
     assert command("haproxy", path, reload_of=7, socket=socket)[-4:] == ["-sf", "7", "-x", "admin.sock"]
 
 

@@ -1,9 +1,8 @@
 """HAProxy as a process: where it is, how it is started and reloaded, and whether it takes a configuration.
 
-It runs in the foreground without a master, and once it runs says everything in its log and nothing beside it: who
-supervises it starts and ends it like any other process. A reload is the start of a second process, which asks the
-first one for its listening sockets over the admin socket, and then tells it to finish (`-x`, `-sf`). No connection is
-refused meanwhile, and the first process ends when its requests have.
+It runs in the foreground without a master: who supervises it starts and ends it like any other process. A reload is
+the start of a second process, which asks the first one for its listening sockets over the admin socket, and then tells
+it to finish (`-x`, `-sf`). No connection is refused meanwhile, and the first process ends when its requests have.
 """
 
 import os
@@ -35,7 +34,7 @@ def command(haproxy: str, config: Path, *, reload_of: int | None = None, socket:
         reload_of: the process that it takes over from, which then ends by itself. None: there is none.
         socket: the admin socket of that one. Without it, or when that process is gone, the ports are bound anew.
     """
-    words = [haproxy, "-db", "-q", "-f", str(config)]
+    words = [haproxy, "-db", "-f", str(config)]
     if reload_of is not None:
         words += ["-sf", str(reload_of)]
         if socket is not None:
