@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded bench budget events history crash simulate clean
+.PHONY: help test lint format demo demo-embedded bench budget events history crash long simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -48,6 +48,9 @@ history: .venv/.ready-dev ## keep history for ten minutes under load, kill what 
 
 crash: .venv/.ready-dev ## kill and damage for longer than `make test` does
 	@FIVENINES_CRASH_FACTOR=10 $(PYTHON_IN_VENV) -m pytest -m crash --timeout 3600 $(TESTS)
+
+long: .venv/.ready-dev ## the tests that `make test` leaves out because they take minutes each
+	@$(PYTHON_IN_VENV) -m pytest -m long $(TESTS)
 
 simulate: .venv/.ready-run ## live many fleets on virtual time (COUNT=20000 of them, from SEED=0 on)
 	@$(PYTHON_IN_VENV) -m fivenines.drill.simulation --seed $(or $(SEED),0) --count $(or $(COUNT),20000)

@@ -43,6 +43,7 @@ def on_platform() -> list[str]:
     return ["--network", str(free_network())]
 
 
+@pytest.mark.long
 @pytest.mark.crash
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_and_nobody_notices_when_parts_of_a_platform_are_killed(

@@ -55,6 +55,7 @@ async def wait_whole(place: OnPlatform, keeper: "asyncio.Task[None]") -> None:
     await waiting
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_node_the_journals_leader_and_a_region_come_back_and_nothing_is_left(tmp_path: Path) -> None:
     need_servers()

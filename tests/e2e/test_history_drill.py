@@ -15,6 +15,7 @@ from tests.integration.archive.lives import archive_life, make_life
 from tests.integration.etcd.clusters import need_etcd
 
 
+@pytest.mark.long
 @pytest.mark.crash
 def test_what_keeps_history_is_killed_and_nothing_is_lost(tmp_path: Path, crash_factor: int) -> None:
     need_etcd()
