@@ -50,7 +50,7 @@ from fivenines.journal import JournalError
 
 __all__ = ["Demo", "DemoFailedError", "bank_size", "conclude", "main", "run", "run_demo"]
 
-TRANSACTIONS = 100_000
+TRANSACTIONS = 80_000
 _ROWS_PER_CUSTOMER_DAY = 0.2867  # of a generated bank
 _IMPORTER = "berka"
 
