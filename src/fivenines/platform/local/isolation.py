@@ -157,12 +157,23 @@ def _keep_signals_apart() -> None:
     config.disable_mp_signal = True
 
 
+def _has_capabilities() -> bool:
+    """Whether root is root here: in a container it often is not."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            held = int(line.split()[1], 16)
+            return all(held >> bit & 1 for bit in (12, 21))
+    return False
+
+
 def why_not() -> str | None:
     """Say why regions cannot have networks of their own here, or return None."""
     if sys.platform != "linux":
         return "network namespaces are Linux's"
     if os.geteuid() != 0:
         return "network namespaces take root: try sudo, or leave --isolation out"
+    if not _has_capabilities():
+        return "network namespaces take CAP_NET_ADMIN and CAP_SYS_ADMIN, which root has not here: is this a container?"
     try:
         import pyroute2  # noqa: F401
     except ImportError:
