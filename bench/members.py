@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.processes import BenchError
-from fivenines.drill.members import Cluster, EtcdMissingError, etcd_program, make_cluster, running
+from fivenines.drill.members import (
+    ELECTION_MS,
+    HEARTBEAT_MS,
+    Cluster,
+    EtcdMissingError,
+    etcd_program,
+    make_cluster,
+    running,
+)
 from fivenines.journal.etcd.members import member_status
 
 __all__ = [
@@ -24,8 +32,6 @@ __all__ = [
     "running_members",
 ]
 
-HEARTBEAT_MS = 20
-ELECTION_MS = 200
 SNAPSHOT_COUNT = 1_000
 MB = 1024 * 1024
 

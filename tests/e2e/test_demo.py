@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from defusedxml import ElementTree
 
-from fivenines.drill.supervise import LedgerFailedError, LedgerProcess, dying_with_us
+from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
+from fivenines.platform.local.dying import dying_with_us
 from tests.e2e.platforms import free_network, left_of, need_servers
 
 COMMAND = (sys.executable, "-m", "fivenines.drill.demo")

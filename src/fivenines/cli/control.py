@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from fivenines.cli.output import JSON, CommandFailedError, configure_logs, errors, out, print_json, telling_errors
-from fivenines.cli.up import FOLDER, FolderOption, read_folder
+from fivenines.cli.up import FOLDER, FolderOption, read_folder, serve_part
 
 if TYPE_CHECKING:
     from fivenines.control.deciding import Decision
@@ -183,22 +183,9 @@ def controller(
     json: JSON = False,
 ) -> None:
     """Run the controller of a region; its agent starts it."""
-    import uvloop
-
     from fivenines.platform.local.controlling import serve_controller
 
-    configure_logs(as_json=json)
-    with telling_errors():
-        topology = read_folder(folder, region)
-
-        def tell_ready(url: str) -> None:
-            if json:
-                print_json({"event": "ready", "url": url})
-
-        try:
-            uvloop.run(serve_controller(topology, region, on_ready=tell_ready))
-        except OSError as error:
-            raise CommandFailedError(f"{error.strerror}: {error.filename or folder}") from error
+    serve_part(serve_controller, folder, region, json=json)
 
 
 def _order(
@@ -296,7 +283,10 @@ def _tell(decision: "Decision", *, json: bool) -> None:
 
     if json:
         print_json(
-            {"actions": decision.actions, "refused": [_facts(each.action, each.reason) for each in decision.refused]}
+            {
+                "actions": decision.actions,
+                "refused": [{"action": each.action, "reason": each.reason} for each in decision.refused],
+            }
         )
         return
     for action in decision.actions:
@@ -307,10 +297,6 @@ def _tell(decision: "Decision", *, json: bool) -> None:
         )
     if not decision.actions and not decision.refused:
         out.print("nothing would change", style="dim")
-
-
-def _facts(action: object, reason: str) -> dict[str, object]:
-    return {"action": action, "reason": reason}
 
 
 async def _follow(store: "Store", region: str, phase: str, *, json: bool) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.live import Live
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from fivenines.platform.local.up import Seen, Up
     from fivenines.platform.topology import Topology
 
-__all__ = ["FOLDER", "FolderOption", "read_folder", "register"]
+__all__ = ["FOLDER", "FolderOption", "read_folder", "register", "serve_part"]
 
 FOLDER = Path("fivenines-data")
 
@@ -188,10 +190,22 @@ def agent(
     json: JSON = False,
 ) -> None:
     """Run one region of a platform; `fivenines up` starts it."""
-    import uvloop
-
     from fivenines.platform.local.agent import serve_agent
     from fivenines.platform.local.dying import dying_with_us
+
+    serve_part(partial(serve_agent, before=dying_with_us()), folder, region, json=json)
+
+
+def serve_part(serve: Callable[..., Coroutine[Any, Any, None]], folder: Path, region: str, *, json: bool) -> None:
+    """Run what a region has one of, until it is told to stop.
+
+    Args:
+        serve: is given the topology and the region, and `on_ready`, to be called with its URL.
+        folder: the platform's.
+        region: which one.
+        json: whether it says as JSON when it is ready; logs, too.
+    """
+    import uvloop
 
     configure_logs(as_json=json)
     with telling_errors():
@@ -201,7 +215,10 @@ def agent(
             if json:
                 print_json({"event": "ready", "url": url})
 
-        uvloop.run(serve_agent(topology, region, before=dying_with_us(), on_ready=tell_ready))
+        try:
+            uvloop.run(serve(topology, region, on_ready=tell_ready))
+        except OSError as error:
+            raise CommandFailedError(f"{error.strerror}: {error.filename or folder}") from error
 
 
 def read_folder(folder: Path, region: str | None = None) -> "Topology":

@@ -145,7 +145,6 @@ class Controller:
         self._unanswered: set[str] = set()
         self._incidents: tuple[str, ...] = ()
         self._members: tuple[MemberSeen, ...] = ()
-        self._members_at: float | None = None
         self._sequence = int(clock.unix() * 1000)
         self._was_alone = False
 

@@ -54,11 +54,9 @@ class Met:
 
 def load_for(platform: RunningPlatform, *, rate_per_s: float, name: str = "1") -> Load:
     """Describe a load with two clients in each region, which ask its nameserver first."""
-    names = platform.topology.nameservers
-    nearest_first = tuple((*names[number:], *names[:number]) for number in range(len(names)))
-    return Load(
-        url=platform.topology.url, nameservers=(*nearest_first, *nearest_first), rate_per_s=rate_per_s, name=name
-    )
+    topology = platform.topology
+    nearest_first = tuple(topology.nameservers_of(region) for region in platform.regions)
+    return Load(url=topology.url, nameservers=(*nearest_first, *nearest_first), rate_per_s=rate_per_s, name=name)
 
 
 async def disturb(platform: RunningPlatform, load: SteadyLoad, disturbance: Disturbance, chance: random.Random) -> Met:

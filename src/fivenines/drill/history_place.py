@@ -10,8 +10,9 @@ from pathlib import Path
 from fivenines.drill.members import ELECTION_MS, HEARTBEAT_MS, REGION_NAMES, Cluster, make_cluster
 from fivenines.drill.object_store import S3Server
 from fivenines.drill.postgres import PostgresServer
-from fivenines.drill.supervise import LedgerProcess, Ready, dying_with_us
+from fivenines.drill.supervise import LedgerProcess, Ready
 from fivenines.journal.etcd import EtcdJournalSettings, found
+from fivenines.platform.local.dying import dying_with_us
 
 __all__ = ["HistoryPlace"]
 

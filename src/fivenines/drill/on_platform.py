@@ -83,8 +83,8 @@ class OnPlatform(Place):
 
     def ways(self) -> Sequence[Way]:
         """A client in each region, which asks its nameserver first."""
-        names, url = self.platform.topology.nameservers, self.platform.topology.url
-        return [Way((url,), (*names[number:], *names[:number])) for number in range(len(names))]
+        topology = self.platform.topology
+        return [Way((topology.url,), topology.nameservers_of(region)) for region in self.platform.regions]
 
     @property
     def whole_after_s(self) -> Sequence[float]:

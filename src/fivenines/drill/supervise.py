@@ -17,7 +17,7 @@ import msgspec
 
 from fivenines.platform.local.dying import dying_with_us
 
-__all__ = ["LedgerFailedError", "LedgerProcess", "Ready", "dying_with_us"]
+__all__ = ["LedgerFailedError", "LedgerProcess", "Ready"]
 
 _LOG_TAIL_BYTES = 2_000
 

@@ -131,6 +131,10 @@ class Topology(Struct, frozen=True, kw_only=True):
         """host:port of each nameserver."""
         return tuple(f"{place.host}:{PORTS.nameserver}" for place in self.regions)
 
+    def nameservers_of(self, region: str) -> tuple[str, ...]:
+        """host:port of each nameserver, the nearest to a region first."""
+        return tuple(f"{place.host}:{PORTS.nameserver}" for place in (self.region(region), *self.others(region)))
+
     @property
     def url(self) -> str:
         """The ledger, for clients that ask the platform's nameservers."""

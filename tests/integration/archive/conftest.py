@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fivenines.drill.object_store import S3Server, seaweedfs_program
-from fivenines.drill.supervise import dying_with_us
 from fivenines.journal.archive import Store, open_store
+from fivenines.platform.local.dying import dying_with_us
 
 _numbers = count()
 

@@ -15,11 +15,12 @@ from fivenines.api import NewAccount, NewTransaction, Posting
 from fivenines.client import AsyncLedger
 from fivenines.drill.members import Cluster, make_cluster
 from fivenines.drill.object_store import S3Server
-from fivenines.drill.supervise import LedgerProcess, dying_with_us
+from fivenines.drill.supervise import LedgerProcess
 from fivenines.historian.restoring import Target, restore
 from fivenines.journal.archive import ArchiveError, catalogue_of, gaps, open_store
 from fivenines.journal.etcd import EtcdJournalSettings, found
 from fivenines.node import snapshots
+from fivenines.platform.local.dying import dying_with_us
 from tests.integration.etcd.clusters import need_etcd
 
 ACCOUNTS = 20

@@ -16,13 +16,9 @@ all of it, so it is a loopback address, or one of the region's own network.
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
-import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,6 +30,7 @@ from fivenines.platform.local.logs import PlatformLog
 from fivenines.platform.local.probing import Prober
 from fivenines.platform.local.programs import founded_file, journal_program, programs, table_file
 from fivenines.platform.local.seen import AgentSeen, EdgeSeen
+from fivenines.platform.local.serving import json_answer, problem, serving
 from fivenines.platform.local.supervising import NoEdge, Workload
 from fivenines.platform.steering import declared_table
 from fivenines.platform.topology import PORTS, Topology
@@ -41,8 +38,6 @@ from fivenines.traffic.edge import EdgeUnreachableError
 from fivenines.traffic.table import write_table
 
 __all__ = ["serve_agent"]
-
-_log = structlog.get_logger("fivenines.agent")
 
 _LOOK_S = 0.1
 _STOP_ORDER: tuple[frozenset[Role], ...] = (
@@ -121,7 +116,7 @@ class Agent:
 
     async def edge(self) -> EdgeSeen:
         """Return what the edge sees. Raises `EdgeUnreachableError`."""
-        return EdgeSeen(servers=await self._edging.servers(), totals=await self._edging.totals())
+        return await self._edging.look()
 
     async def weigh(self, workload: str, percent: int) -> None:
         """Change a workload's share at the edge. Raises `EdgeUnreachableError`."""
@@ -167,42 +162,21 @@ async def serve_agent(
     Raises:
         OSError: the agent's address cannot be had.
     """
-    host, port = topology.region(region).host, PORTS.agent
     agent = Agent(topology, region, before=before)
-    server = _Server(
-        uvicorn.Config(
-            _application(agent), host=host, port=port, lifespan="off", access_log=False, log_config=None, loop="none"
-        )
-    )
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    agent.start()
-    serving = asyncio.create_task(server.serve(), name="http")
-    told = asyncio.create_task(stopping.wait(), name="signals")
-    on_ready(topology.agent_url(region))
-    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    await agent.stop()
-    server.should_exit = True
-    await serving
+    async with serving(_application(agent), topology.region(region).host, PORTS.agent) as server:
+        agent.start()
+        on_ready(topology.agent_url(region))
+        await server.wait_told_to_stop()
+        await agent.stop()
     await agent.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers."""
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Leave the signals to `serve_agent`."""
-        return nullcontext()
 
 
 def _application(agent: Agent) -> Starlette:
     views = _Views(agent)
     return Starlette(
         routes=[
-            Route("/live", lambda _request: _json({"live": True})),
-            Route("/v1/workloads", lambda _request: _json(agent.seen())),
+            Route("/live", lambda _request: json_answer({"live": True})),
+            Route("/v1/workloads", lambda _request: json_answer(agent.seen())),
             Route("/v1/edge", views.edge),
             Route("/v1/workloads/{name}/weight", views.weigh, methods=["POST"]),
             Route("/v1/workloads/{name}/{what}", views.change, methods=["POST"]),
@@ -221,13 +195,13 @@ class _Views:
         self._agent = agent
 
     async def edge(self, _request: Request) -> Response:
-        return _json(await self._agent.edge())
+        return json_answer(await self._agent.edge())
 
     async def change(self, request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["what"]
         workload = self._agent.workloads.get(name)
         if workload is None:
-            return _problem(404, f"{name!r} does not run here")
+            return problem(404, f"{name!r} does not run here")
         ways: dict[str, Callable[[], Awaitable[None]]] = {
             "restart": workload.restart,
             "replace": workload.replace,
@@ -235,54 +209,46 @@ class _Views:
             "undrain": workload.undrain,
         }
         if what not in ways:
-            return _problem(404, f"{what!r} is none of {', '.join(ways)}")
+            return problem(404, f"{what!r} is none of {', '.join(ways)}")
         if what in {"drain", "undrain"} and not workload.program.is_in_edge:
-            return _problem(409, f"{name} is a {workload.program.role}: no edge sends it anything")
+            return problem(409, f"{name} is a {workload.program.role}: no edge sends it anything")
         await ways[what]()
-        return _json(workload.seen())
+        return json_answer(workload.seen())
 
     async def weigh(self, request: Request) -> Response:
         name, percent = request.path_params["name"], request.query_params.get("percent", "")
         workload = self._agent.workloads.get(name)
         if workload is None or not workload.program.is_in_edge:
-            return _problem(404, f"{name!r} is nothing that the edge knows")
+            return problem(404, f"{name!r} is nothing that the edge knows")
         if not percent.isdecimal() or int(percent) > 100:
-            return _problem(400, f"percent is 0 to 100, not {percent!r}")
+            return problem(400, f"percent is 0 to 100, not {percent!r}")
         await self._agent.weigh(name, int(percent))
-        return _json({})
+        return json_answer({})
 
     async def writes(self, request: Request) -> Response:
         to = request.query_params.get("to")
         if to not in {"local", "remote"}:
-            return _problem(400, f"to is local or remote, not {to!r}")
+            return problem(400, f"to is local or remote, not {to!r}")
         await self._agent.send_writes(remote=to == "remote")
-        return _json({})
+        return json_answer({})
 
     async def join(self, _request: Request) -> Response:
         await self._agent.join_journal()
-        return _json({})
+        return json_answer({})
 
     async def stop(self, request: Request) -> Response:
         keep = frozenset(filter(None, request.query_params.get("keep", "").split(",")))
         await self._agent.stop(keep)
-        return _json({})
+        return json_answer({})
 
 
 async def _pass() -> None:
     """Wait for nothing."""
 
 
-def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-def _problem(status: int, detail: str) -> Response:
-    return _json({"detail": detail}, status)
-
-
 async def _unreachable(_request: Request, error: Exception) -> Response:
-    return _problem(503, str(error))
+    return problem(503, str(error))
 
 
 async def _late(_request: Request, _error: Exception) -> Response:
-    return _problem(504, "it did not become ready in time; it is still being tried")
+    return problem(504, "it did not become ready in time; it is still being tried")

@@ -10,15 +10,11 @@ Its eyes are the agent of its region, and the edge as that sees it. Its hands ar
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import httpx
 import msgspec
-import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,13 +41,12 @@ from fivenines.journal.etcd import EtcdJournalSettings
 from fivenines.platform.desires import to_desired
 from fivenines.platform.local.agent_client import AgentError, Agents
 from fivenines.platform.local.programs import table_file
+from fivenines.platform.local.serving import json_answer, problem, serving
 from fivenines.platform.local.view import View
 from fivenines.platform.steering import declared_table
 from fivenines.platform.topology import PORTS, Topology
 
 __all__ = ["make_store", "serve_controller"]
-
-log = structlog.get_logger("fivenines.controller")
 
 _SLOW_LOOK_S = 1.0
 _FOLLOW_S = 0.2
@@ -157,34 +152,17 @@ async def serve_controller(topology: Topology, region: str, *, on_ready: Callabl
             prober=prober,
             steering=Steering(path=table_file(topology, region), declared=declared_table(topology, region)),
         )
-        server = _Server(
-            uvicorn.Config(
-                _application(controller, store),
-                host=place.host,
-                port=PORTS.controller,
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                loop="none",
-            )
-        )
-        told = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
         tasks = [
             asyncio.create_task(prober.run(), name="probing"),
             asyncio.create_task(_follow(controller, agents), name="following"),
             asyncio.create_task(controller.run(), name="controlling"),
         ]
-        serving = asyncio.create_task(server.serve(), name="http")
-        stopping = asyncio.create_task(told.wait(), name="signals")
-        on_ready(f"http://{place.host}:{PORTS.controller}")
-        await asyncio.wait({serving, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in [*tasks, stopping]:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        server.should_exit = True
-        await serving
+        async with serving(_application(controller, store), place.host, PORTS.controller) as server:
+            on_ready(topology.controller_url(region))
+            await server.wait_told_to_stop(tasks)
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
     for error in ended:
         if isinstance(error, Exception):
@@ -205,14 +183,6 @@ async def _follow(controller: Controller, agents: Agents) -> None:
         await asyncio.sleep(_FOLLOW_S)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers."""
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Leave the signals to `serve_controller`."""
-        return nullcontext()
-
-
 def _application(controller: Controller, store: EtcdStore) -> Starlette:
     last: tuple[int, float] = (0, time.monotonic())
 
@@ -226,13 +196,13 @@ def _application(controller: Controller, store: EtcdStore) -> Starlette:
             reason = "it does not go round"
         elif not observed.has_majority:
             reason = f"the shared store has not answered for {observed.alone_s:.1f} s"
-        return _json({"ready": not reason, "reason": reason}, 503 if reason else 200)
+        return json_answer({"ready": not reason, "reason": reason}, 503 if reason else 200)
 
     def view(_request: Request) -> Response:
         observed, shared = controller.observed, controller.shared
         if observed is None:
-            return _json({"detail": "it has not gone round yet"}, 503)
-        return _json(
+            return problem(503, "it has not gone round yet")
+        return json_answer(
             View(
                 region=controller.here,
                 is_leader=observed.is_leader,
@@ -249,22 +219,18 @@ def _application(controller: Controller, store: EtcdStore) -> Starlette:
     async def timeline(request: Request) -> Response:
         limit = request.query_params.get("limit", "100")
         if not limit.isdecimal() or not 0 < int(limit) <= 10_000:
-            return _json({"detail": f"limit is 1 to 10000, not {limit!r}"}, 400)
+            return problem(400, f"limit is 1 to 10000, not {limit!r}")
         try:
             events = await store.timeline(int(limit))
         except StoreError as error:
-            return _json({"detail": str(error)}, 503)
-        return _json(events)
+            return problem(503, str(error))
+        return json_answer(events)
 
     return Starlette(
         routes=[
-            Route("/live", lambda _request: _json({"live": True})),
+            Route("/live", lambda _request: json_answer({"live": True})),
             Route("/ready", ready),
             Route("/v1/view", view),
             Route("/v1/timeline", timeline),
         ]
     )
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fivenines.control.observed import ServerSeen
 from fivenines.platform.local.program import Program
+from fivenines.platform.local.seen import EdgeSeen
 from fivenines.platform.topology import PORTS, RegionPlace, Topology
 from fivenines.traffic.edge import (
     EdgeSettings,
-    EdgeTotals,
     EdgeUnreachableError,
     RateLimit,
     Runtime,
@@ -133,23 +133,23 @@ class Edging:
         for workload, percent in self.weights.items():
             await self._runtime.weight(workload, percent)
 
-    async def servers(self) -> list[ServerSeen]:
-        """Return what the edge sees of nodes and services. Raises `EdgeUnreachableError`."""
-        return [
-            ServerSeen(
-                name=each.name,
-                pool=each.pool,
-                is_up=each.is_up,
-                weight=each.weight,
-                requests=each.requests,
-                errors=each.errors,
-                latency_ms=each.latency_ms,
-                in_flight=each.in_flight,
-            )
-            for each in await self._runtime.servers()
-            if not each.is_edge
-        ]
-
-    async def totals(self) -> EdgeTotals:
-        """Return what the edge has done since it started. Raises `EdgeUnreachableError`."""
-        return await self._runtime.totals()
+    async def look(self) -> EdgeSeen:
+        """Return what the edge sees of nodes and services, and what came in. Raises `EdgeUnreachableError`."""
+        servers, totals = await self._runtime.look()
+        return EdgeSeen(
+            servers=[
+                ServerSeen(
+                    name=each.name,
+                    pool=each.pool,
+                    is_up=each.is_up,
+                    weight=each.weight,
+                    requests=each.requests,
+                    errors=each.errors,
+                    latency_ms=each.latency_ms,
+                    in_flight=each.in_flight,
+                )
+                for each in servers
+                if not each.is_edge
+            ],
+            totals=totals,
+        )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from fivenines.platform import spec as declared
+from fivenines.platform.latency import journal_times
 from fivenines.platform.local.edging import config_file, socket_file
 from fivenines.platform.local.program import Probe, Program
 from fivenines.platform.topology import PORTS, RegionPlace, ServicePlace, Topology
@@ -18,8 +19,6 @@ from fivenines.traffic.edge import find_haproxy
 
 __all__ = ["archive_of", "founded_file", "journal_program", "programs", "table_file"]
 
-HEARTBEAT_MS, ELECTION_MS = 20, 200
-"""Of members on one machine, unless declared otherwise."""
 _FIVENINES = (sys.executable, "-m", "fivenines")
 _SNAPSHOT_COUNT = 1_000
 """etcd's default takes gigabytes of memory with entries as large as ours."""
@@ -67,6 +66,7 @@ def journal_program(topology: Topology, place: RegionPlace, *, is_joining: bool 
             without data asks.
     """
     journal, folder = topology.spec.journal, topology.path / place.name / "journal"
+    times = journal_times(topology.spec, is_local=True)
     members = [each for each in topology.regions if each.has_journal]
     peers = ",".join(f"{each.name}=http://{each.host}:{PORTS.journal_peer}" for each in members)
     client, peer = (f"http://{place.host}:{port}" for port in (PORTS.journal, PORTS.journal_peer))
@@ -80,8 +80,7 @@ def journal_program(topology: Topology, place: RegionPlace, *, is_joining: bool 
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", peers, "--initial-cluster-token", topology.spec.platform),
             *("--initial-cluster-state", "existing" if is_joining else "new"),
-            *("--heartbeat-interval", str(journal.heartbeat_ms or HEARTBEAT_MS)),
-            *("--election-timeout", str(journal.election_ms or ELECTION_MS)),
+            *("--heartbeat-interval", str(times.heartbeat_ms), "--election-timeout", str(times.election_ms)),
             *("--quota-backend-bytes", str(journal.quota_mib * 1024 * 1024)),
             *("--snapshot-count", str(_SNAPSHOT_COUNT), "--auto-compaction-retention", "0"),
             *("--logger", "zap", "--log-level", "warn"),
@@ -197,9 +196,7 @@ def _service(topology: Topology, place: RegionPlace, copy: ServicePlace) -> Prog
         "HOST": place.host,
         "PORT": str(copy.port),
         "FIVENINES_URL": topology.url,
-        "FIVENINES_NAMESERVERS": ",".join(
-            f"{each.host}:{PORTS.nameserver}" for each in (place, *topology.others(place.name))
-        ),
+        "FIVENINES_NAMESERVERS": ",".join(topology.nameservers_of(place.name)),
         "FIVENINES_REGION": place.name,
         "FIVENINES_NAME": copy.name,
         **service.env,

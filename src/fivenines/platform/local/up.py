@@ -84,7 +84,6 @@ class Up:
         self.network = Network(topology)
         self._processes: dict[str, Process] = {}
         self._minding: dict[str, asyncio.Task[None]] = {}
-        self._is_stopping = False
 
     async def start(self, progress: Callable[[Seen], None] = lambda _seen: None) -> float:
         """Start everything, and return after how many seconds all of it was ready.
@@ -129,13 +128,8 @@ class Up:
         """Ask all agents how everything is."""
         return await look(self.topology, self._agents)
 
-    def agent_pid(self, region: str) -> int:
-        """The process id of a region's agent: who kills it, kills the region."""
-        return self._processes[region].pid
-
     async def stop(self) -> None:
         """Stop everything in order, and leave no process behind."""
-        self._is_stopping = True
         for task in self._minding.values():
             task.cancel()
         await asyncio.gather(*self._minding.values(), return_exceptions=True)

@@ -182,23 +182,26 @@ class Runtime:
 
     async def rows(self) -> list[ServerRow]:
         """Return each server of each backend."""
-        return [_row_of(each) for each in await self._statistics() if each["type"] == "2"]
+        return _rows_in(await self._statistics())
 
     async def servers(self) -> list[EdgeServer]:
         """Return each node, service and other edge once, in the order of the configuration."""
-        rows = [row for row in await self.rows() if row.backend != SWITCHES]
-        groups: dict[tuple[str, str], list[ServerRow]] = {}
-        for row in rows:
-            groups.setdefault((_pool_of(row.backend), row.name), []).append(row)
-        return [_together(pool, group, rows) for (pool, _), group in groups.items()]
+        return _servers_in(await self._statistics())
 
     async def totals(self, pool: str = "ledger") -> EdgeTotals:
         """Return what came in for one pool. Raises `RefusedError` where there is none of this name."""
+        return await self._totals_in(await self._statistics(), pool)
+
+    async def look(self, pool: str = "ledger") -> tuple[list[EdgeServer], EdgeTotals]:
+        """Return what `servers` and `totals` do, from one look. Raises as they do."""
         seen = await self._statistics()
+        return _servers_in(seen), await self._totals_in(seen, pool)
+
+    async def _totals_in(self, seen: list[dict[str, str]], pool: str) -> EdgeTotals:
         front = next((each for each in seen if each["pxname"] == pool and each["svname"] == "FRONTEND"), None)
         if front is None:
             raise RefusedError(f"this edge has no {pool!r}")
-        behind = [_row_of(each) for each in seen if each["type"] == "2" and _pool_of(each["pxname"]) == pool]
+        behind = [row for row in _rows_in(seen) if _pool_of(row.backend) == pool]
         edges = _edges_among(behind)
         steps = await self._answers_since(pool)
         now, requests, failed = time.monotonic(), _number(front["req_tot"] or front["stot"]), _number(front["hrsp_5xx"])
@@ -305,10 +308,6 @@ class Runtime:
         """Set the state of one server."""
         await self._order(f"set server {backend}/{server} state {state}")
 
-    async def set_weight(self, backend: str, server: str, percent: int) -> None:
-        """Set the weight of one server, in percent."""
-        await self._order(f"set server {backend}/{server} weight {percent}%")
-
     async def add_server(self, backend: str, server: Server, options: str = "") -> None:
         """Add a server, in maintenance. `options` are what follows the address in a configuration."""
         said = await self.ask(f"add server {backend}/{server.name} {server.address} {options}".rstrip())
@@ -372,6 +371,18 @@ def quantile(steps: Sequence[int], share: float) -> float | None:
             return least + (bound - least) * (wanted - below) / count
         below, least = below + count, bound
     return float(LATENCY_BOUNDS_MS[-1])
+
+
+def _rows_in(seen: list[dict[str, str]]) -> list[ServerRow]:
+    return [_row_of(each) for each in seen if each["type"] == "2"]
+
+
+def _servers_in(seen: list[dict[str, str]]) -> list[EdgeServer]:
+    rows = [row for row in _rows_in(seen) if row.backend != SWITCHES]
+    groups: dict[tuple[str, str], list[ServerRow]] = {}
+    for row in rows:
+        groups.setdefault((_pool_of(row.backend), row.name), []).append(row)
+    return [_together(pool, group, rows) for (pool, _), group in groups.items()]
 
 
 def _pool_of(backend: str) -> str:
