@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.journal.etcd.client import EtcdClient, RefusedError
+from fivenines.journal.port import JournalError
 
 __all__ = ["ListedMember", "add_member", "list_members", "remove_member"]
 
@@ -80,6 +81,11 @@ async def add_member(client: EtcdClient, peer_urls: Sequence[str], timeout_s: fl
     request = rpc.MemberAddRequest(peerURLs=list(peer_urls))
     try:
         await client.call(f"{_CLUSTER}MemberAdd", request, rpc.MemberAddResponse, timeout_s)
-    except RefusedError as error:
-        if "Peer URLs already exists" not in error.reason:
+    except (RefusedError, JournalError):
+        # The answer of an attempt that came through may have been lost, and a later one is then refused: as known
+        # already, or as the member that just came in is not well. What counts is what the cluster lists.
+        listed, _ = await client.call(
+            f"{_CLUSTER}MemberList", rpc.MemberListRequest(), rpc.MemberListResponse, timeout_s
+        )
+        if not any(set(peer_urls) & set(member.peerURLs) for member in listed.members):
             raise

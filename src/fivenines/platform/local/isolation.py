@@ -86,9 +86,13 @@ class Network:
             if name.startswith(f"{self._bridge}-"):
                 with suppress(OSError):
                     netns.remove(name)
-        with IPRoute() as here, suppress(NetlinkError):
-            for index in here.link_lookup(ifname=self._bridge):
-                here.link("del", index=index)
+        # The kernel takes a namespace away some time after its name; the cable into it goes at once, by its end here.
+        with IPRoute() as here:
+            for link in here.get_links():
+                name = link.get_attr("IFLA_IFNAME")
+                if name == self._bridge or name.startswith(f"{self._bridge}-"):
+                    with suppress(NetlinkError):  # it is gone by now
+                        here.link("del", index=link["index"])
         self._lost.clear()
 
     def inside(self, region: str) -> tuple[str, ...]:
