@@ -10,7 +10,7 @@ __all__ = ["Asked", "Kind"]
 Kind = Literal["post", "hold", "settle", "release", "read", "total"]
 """post      a transaction of one posting, from `source` to `destination`
 hold      the same amount is reserved only
-settle    of `hold`, `amount` is posted, and the rest let go
+settle    of `hold`, `amount` is posted, or all that is left where it is 0; a final one lets go of the rest
 release   of `hold`, all is let go
 read      the balance of one account, at least as new as all that this client has seen
 total     the balances of several accounts in one request, linearizable: their sum never changes
@@ -50,6 +50,15 @@ class Asked(Struct, array_like=True, eq=False, kw_only=True):
     """Given up with an answer that said that nothing was done, and nothing will be: shed, or turned away."""
     kept_s: float = 0.0
     """What of the time was spent waiting because an answer said when to come back (`Retry-After`)."""
+    is_final: bool = True
+    """Of a settlement: whether it lets go of what it leaves of the hold."""
+    is_undone: bool = False
+    """Given up in the knowledge that nothing was done: no server took it in, or the answer said so. A `post`, `hold`,
+    `settle` or `release` with an `error` and without this may have been done, or may be done later."""
+    accounts: tuple[str, ...] = ()
+    """Of a `total`: what is to be read."""
+    tries: int = 0
+    """How many answers and failures there were, before and with the last."""
 
     @property
     def latency_s(self) -> float:
