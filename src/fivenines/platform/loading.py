@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -24,8 +24,9 @@ from msgspec import Struct
 from fivenines.platform.distance import PLACES, place
 from fivenines.platform.spec import Platform
 
-__all__ = ["Declared", "Mark", "Path_", "PlatformFileError", "Problem", "load", "parse", "read", "shown"]
+__all__ = ["Declared", "Mark", "Path_", "PlatformFileError", "Problem", "Written", "load", "parse", "read", "shown"]
 
+_T = TypeVar("_T")
 Path_ = tuple[str | int, ...]
 """Where a value stands in the file, from its root on."""
 VALUES_MAX = 100_000
@@ -98,24 +99,66 @@ def read(path: Path | str) -> Declared:
 
 def parse(text: str, *, file: str = "platform.yaml") -> Declared:
     """Read a text, as `load` does a file. `file` is what errors call it."""
-    problems: list[Problem] = []
-    reader = _Reader(file, problems)
-    root = _compose(text, file)
-    if root is None:
-        raise PlatformFileError((Problem(file=file, mark=None, path="", reason="is empty", hint=_SMALLEST),))
-    data = reader.value(root, ())
-    judge = _Judge(file, reader.marks, problems)
-    if isinstance(data, dict) or not problems:
-        judge.judge(Platform, data, ())
-    if not problems:
+    written = Written(text, file=file, smallest=_SMALLEST)
+    platform = written.value(Platform)
+    written.check()
+    assert platform is not None  # else there was a problem
+    return Declared(platform=platform, file=file, marks=written.marks)
+
+
+class Written:
+    """What is written in a text in YAML, to be read as types. It collects all that is wrong, until `check` tells it.
+
+    Args:
+        text: the text.
+        file: what problems call it.
+        smallest: what to say where there is nothing in it.
+
+    Raises:
+        PlatformFileError: it is no YAML, or empty.
+    """
+
+    def __init__(self, text: str, *, file: str, smallest: str = "") -> None:
+        self._file = file
+        self._problems: list[Problem] = []
+        reader = _Reader(file, self._problems)
+        root = _compose(text, file)
+        if root is None:
+            raise PlatformFileError((Problem(file=file, mark=None, path="", reason="is empty", hint=smallest),))
+        self._data = reader.value(root, ())
+        self.marks: Mapping[Path_, Mark] = reader.marks
+        """Where each value stands."""
+
+    def value(self, wanted: type[_T], path: Path_ = ()) -> _T | None:
+        """Read what stands at a place, or note what does not fit and return None."""
+        data = self._data
+        for step in path:
+            data = data[step]
+        before = len(self._problems)
+        if path or isinstance(data, dict) or not self._problems:
+            _Judge(self._file, self.marks, self._problems).judge(wanted, data, path)
+        if len(self._problems) > before or (not path and self._problems):
+            return None
         # Nothing is left to find for it; if there is, this still tells it, only without a line.
         try:
-            platform = msgspec.convert(data, Platform)
+            return msgspec.convert(data, wanted)
         except msgspec.ValidationError as error:
-            problems.append(Problem(file=file, mark=None, path="", reason=str(error)))
-        else:
-            return Declared(platform=platform, file=file, marks=reader.marks)
-    raise PlatformFileError(tuple(sorted(set(problems), key=_by_line)))
+            self.refuse(path, str(error))
+            return None
+
+    def refuse(self, path: Path_, reason: str, hint: str = "") -> None:
+        """Note something that is wrong with what stands at a place."""
+        at = path
+        while at and at not in self.marks:
+            at = at[:-1]
+        self._problems.append(
+            Problem(file=self._file, mark=self.marks.get(at), path=shown(path), reason=reason, hint=hint)
+        )
+
+    def check(self) -> None:
+        """Raise `PlatformFileError` with all that was found to be wrong, if there is anything."""
+        if self._problems:
+            raise PlatformFileError(tuple(sorted(set(self._problems), key=_by_line)))
 
 
 def shown(path: Path_) -> str:
