@@ -7,7 +7,7 @@
 3. At a quarter, SIGKILL a node; at half, the member that leads the journal; at three quarters, a whole region. The
    platform gets over each by itself. Embedded, the ledger is killed twice. Nobody tells the client.
 4. Stop everything cleanly, start it again from its disks, read the journal, and ask every node from outside.
-5. Judge (`checker`), tell (`report`), and exit with 1 if anything at all is wrong.
+5. Judge (`checker.books`), tell (`report`), and exit with 1 if anything at all is wrong.
 
 SIGKILL ends a process, not a machine: what the operating system had been given is still there. That the ledger waits
 for the disk before it answers is what the tests of the journal show.
@@ -32,7 +32,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from fivenines.drill.checker import Evidence, judge
+from fivenines.drill.checker.books import Evidence, judge
 from fivenines.drill.disk import OnDisk
 from fivenines.drill.live import Live
 from fivenines.drill.members import EtcdMissingError

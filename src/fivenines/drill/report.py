@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fivenines.drill.chart import Course, Mark, bars, kill_columns, svg
-from fivenines.drill.checker import Finding
+from fivenines.drill.checker.books import Finding
 from fivenines.drill.record import Kill
 from fivenines.drill.replay import Replay
 from fivenines.drill.steady_judge import Stretch, stretch

@@ -64,7 +64,7 @@ class _Result(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testimony:
-    """What a ledger said; the fields are those of `checker.Evidence`."""
+    """What a ledger said; the fields are those of `checker.books.Evidence`."""
 
     accounts: dict[str, Totals]
     wrong_in_themselves: list[str]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fivenines.drill.checker import Evidence, judge
+from fivenines.drill.checker.books import Evidence, judge
 from fivenines.drill.disk import Totals, replay_frames
 from fivenines.drill.record import Answer, Kill, Record, Try
 from fivenines.drill.replay import Replay

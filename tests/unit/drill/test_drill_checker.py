@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fivenines.drill.checker import CHECKS, judge
+from fivenines.drill.checker.books import CHECKS, judge
 from fivenines.drill.disk import Totals
 from fivenines.drill.record import Answer
 from fivenines.ledger import OpenAccount

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fivenines.drill.checker import judge
+from fivenines.drill.checker.books import judge
 from fivenines.drill.stated import stated_by
 from fivenines.importers import Facts, Import, Step, find
 from tests.unit.drill.books import sound_world

@@ -57,6 +57,8 @@ class Asked(Struct, array_like=True, eq=False, kw_only=True):
     `settle` or `release` with an `error` and without this may have been done, or may be done later."""
     accounts: tuple[str, ...] = ()
     """Of a `total`: what is to be read."""
+    is_linearizable: bool = False
+    """Of a `read`: whether it is to show all that was acknowledged to anybody before. A `total` always is."""
     tries: int = 0
     """How many answers and failures there were, before and with the last."""
 

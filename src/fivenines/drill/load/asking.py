@@ -55,7 +55,8 @@ async def _carry_out(ledger: AsyncLedger, asked: Asked, watched: "_Watched") -> 
     operations = ledger.operations
     match asked.kind:
         case "read":
-            account = await ledger.run(watched.over(operations.account(asked.destination, at_least=asked.at_least)))
+            read = operations.account(asked.destination, at_least=asked.at_least, linearizable=asked.is_linearizable)
+            account = await ledger.run(watched.over(read))
             asked.balances, asked.position = {account.id: account.balance}, watched.position
             asked.outcome = READ
             return

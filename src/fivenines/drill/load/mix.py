@@ -11,7 +11,8 @@ Money moves between three kinds of account, and each kind is there for what it c
   come to the same.
 
 Beside that, customers' money is held, and holds are settled in full, in part, part by part, a second time on purpose
-(which must be refused), or released. Reads want to see all that their client has seen.
+(which must be refused), or released. Reads want to see all that their client has seen, and
+some of them all that anybody has.
 
 What is asked is drawn from a seed. Ids are not, for they carry the time; and which hold a settlement is about depends
 on which were answered by then. An `Asked` that this made is looked at again later: whoever carries it out fills in its
@@ -58,6 +59,8 @@ _SHARES: Final = {
 """Of a hundred requests."""
 _AGAIN: Final = 0.2
 """How often a hold that was brought to an end is to be brought to an end once more."""
+_LINEARIZABLE: Final = 0.25
+"""How many of the reads of one account are: each goes through the journal, as a write does."""
 _ENDED_KEPT: Final = 50
 _OPEN_KEPT: Final = 1_000
 _HOLDS_LOOKED_AT: Final = 8
@@ -137,7 +140,9 @@ class Mix:
                 return Asked(due=due, client=client, kind="total", accounts=self.test_accounts)
             case _:
                 every = (self.customers, self.customers, self.purses, self.test_accounts)
-                return Asked(due=due, client=client, kind="read", destination=chance.choice(chance.choice(every)))
+                read = Asked(due=due, client=client, kind="read", destination=chance.choice(chance.choice(every)))
+                read.is_linearizable = chance.random() < _LINEARIZABLE
+                return read
 
     def _hold(self, due: float, client: int) -> Asked:
         chance = self._chance

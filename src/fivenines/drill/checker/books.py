@@ -1,4 +1,4 @@
-"""The judge: compares what everybody says, believes nobody, and says what is wrong.
+"""The judge of the demo's books: compares what everybody says, believes nobody, and says what is wrong.
 
 Four witnesses are heard, and none of them knows of the others:
 
