@@ -18,14 +18,14 @@ from typing import Any
 
 from fivenines.platform.topology import Topology
 
-__all__ = ["CLIENTS", "IsolationError", "Network", "Way", "why_not"]
+__all__ = ["CLIENTS", "NOBODY", "IsolationError", "Network", "Way", "why_not"]
 
 CLIENTS = "clients"
 """Everybody who is in no region."""
 Way = tuple[str, str]
 """From whom to whom: names of regions, or `CLIENTS`."""
 
-_NOBODY = "02:00:00:00:00:01"
+NOBODY = "02:00:00:00:00:01"
 """A hardware address of our own making that no device has."""
 _NAMESPACES = Path("/var/run/netns")
 
@@ -120,6 +120,14 @@ class Network:
         """The address of all that is in no region; empty where regions share the machine's network."""
         return f"10.{self._topology.network}.0.1" if self._is_apart else ""
 
+    def address(self, who: str) -> str:
+        """The address of a region, or of `CLIENTS`."""
+        return self.outside if who == CLIENTS else self._topology.region(who).host
+
+    def way_out(self, who: str) -> tuple[str, str]:
+        """Name the network namespace of a region or of `CLIENTS`, empty for the machine's own, and its device there."""
+        return ("", self._bridge) if who == CLIENTS else (self._namespace(who), "eth0")
+
     @property
     def _bridge(self) -> str:
         return f"fn{self._topology.network}"
@@ -134,20 +142,19 @@ class Network:
 
         _keep_signals_apart()
         source, destination = way
-        address = self._address(destination)
-        opening: Callable[[], Any] = IPRoute if source == CLIENTS else lambda: NetNS(self._namespace(source))
+        address = self.address(destination)
+        namespace, name = self.way_out(source)
+        opening: Callable[[], Any] = (lambda: NetNS(namespace)) if namespace else IPRoute
         with opening() as there:
-            device = there.link_lookup(ifname=self._bridge if source == CLIENTS else "eth0")[0]
+            device = there.link_lookup(ifname=name)[0]
             if is_lost:
-                there.neigh("replace", dst=address, lladdr=_NOBODY, ifindex=device, state="permanent")
+                there.neigh("replace", dst=address, lladdr=NOBODY, ifindex=device, state="permanent")
                 self._lost.add(way)
             else:
                 with suppress(NetlinkError):  # it is gone
                     there.neigh("del", dst=address, ifindex=device)
                 self._lost.discard(way)
 
-    def _address(self, who: str) -> str:
-        return self.outside if who == CLIENTS else self._topology.region(who).host
 
 
 def _keep_signals_apart() -> None:
