@@ -1,0 +1,214 @@
+"""The load, the same for both: transfers at a steady rate, whatever becomes of those before, by clients that try again.
+
+Each transfer has an id that was made before its first try, and goes out when its time has come. So a pause cannot hide
+behind requests that were never made. A client goes on for 30 s: ours is the client library, by DNS; the peer's is
+psycopg through HAProxy (`senders.py`). Which accounts pay which is the same for both, from one seed.
+
+It runs as a process of its own, so that what the benchmark does meanwhile is not taken for a slow database:
+`RunningLoad` starts it, hears of each request as it ends, and stops it.
+"""
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from bench.failover.figures import Asked
+from bench.processes import BenchError
+from fivenines.ids import as_text, new_id
+from fivenines.platform.local.dying import dying_with_us
+
+__all__ = ["ACCOUNTS", "DEADLINE_S", "Plan", "RunningLoad", "account", "backlog"]
+
+ACCOUNTS: Final = 200
+DEADLINE_S: Final = 30.0
+"""How long a client goes on with one request."""
+SEED: Final = 6
+_AMOUNT_MAX: Final = 100
+_START_S_MAX: Final = 60.0
+_LOOK_S: Final = 0.1
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do."""
+
+    kind: Literal["fivenines", "patroni"]
+    rate_per_s: float
+    url: str = ""
+    """Of our ledger, by its name."""
+    nameservers: tuple[tuple[str, ...], ...] = ()
+    """Of each of our clients, host:port, the nearest first; there are as many clients as entries."""
+    dsn: str = ""
+    """Of the peer's database."""
+
+
+def account(number: int) -> str:
+    """Return the name of an account, as the peer's schema has it too."""
+    return f"bench:{number:06d}"
+
+
+def backlog(*, began: float, rate_per_s: float, ended: int, now: float) -> int:
+    """Return how many requests were due by now and have not ended: one is due after the other, without a gap."""
+    return max(0, 1 + int((now - began) * rate_per_s) - ended)
+
+
+class RunningLoad:
+    """A load that runs.
+
+    Args:
+        plan: what to do.
+        log: the file for what goes wrong with it.
+    """
+
+    def __init__(self, plan: Plan, log: Path) -> None:
+        self.plan = plan
+        self.asked: list[Asked] = []
+        """Requests that have ended, in the order of their ends."""
+        self.began = 0.0
+        """When the first request was due, on the monotonic clock."""
+        self._log = log
+        self._process: Process | None = None
+        self._hearing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, and return when requests go out. Raises `BenchError`."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(*dying_with_us(), sys.executable, "-m", "bench.failover.load"),
+                msgspec.json.encode(self.plan).decode(),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(_START_S_MAX):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            line = b""
+        if not line:
+            raise self._failed("did not begin")
+        self.began = float(line)
+        self._hearing = asyncio.create_task(self._hear(), name="hearing of the load")
+
+    def backlog(self) -> int:
+        """Return how many requests were due and have not ended. Raises `BenchError` where it has ended by itself."""
+        assert self._hearing is not None
+        if self._hearing.done():
+            raise self._failed("ended by itself")
+        now = time.monotonic()
+        return backlog(began=self.began, rate_per_s=self.plan.rate_per_s, ended=len(self.asked), now=now)
+
+    async def wait_served(self, seconds: float, *, calm_s: float = 1.0) -> None:
+        """Wait until requests have been answered as they come for a while. Raises `BenchError`: not by then."""
+        until = time.monotonic() + seconds
+        calm_since: float | None = None
+        while True:
+            now = time.monotonic()
+            if self.backlog() > max(3.0, self.plan.rate_per_s / 4):
+                calm_since = None
+            elif calm_since is None:
+                calm_since = now
+            elif now >= calm_since + calm_s:
+                return
+            if now > until:
+                raise BenchError(f"requests are not answered again after {seconds:g} s: {self.backlog()} wait")
+            await asyncio.sleep(_LOOK_S)
+
+    async def wait_ended(self, moment: float) -> None:
+        """Wait until that moment of the monotonic clock is over, and all that was due before it has ended.
+
+        Raises:
+            BenchError: the load ended by itself.
+        """
+        due = 1 + int((moment - self.began) * self.plan.rate_per_s)
+        while time.monotonic() < moment or sum(each.due < moment for each in self.asked) < due:
+            self.backlog()  # raises when nothing more can come
+            await asyncio.sleep(_LOOK_S)
+
+    async def stop(self) -> None:
+        """Ask nothing more, and return when all that was asked has ended. Raises `BenchError`."""
+        assert self._process is not None and self._hearing is not None  # noqa: PT018
+        self._process.send_signal(signal.SIGTERM)
+        await self._hearing
+        if (status := await self._process.wait()) != 0:
+            raise self._failed(f"ended with status {status}")
+
+    async def discard(self) -> None:
+        """Leave no process behind."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        assert self._process is not None and self._process.stdout is not None  # noqa: PT018
+        decoder = msgspec.json.Decoder(Asked)
+        while line := await self._process.stdout.readline():
+            self.asked.append(decoder.decode(line))
+
+    def _failed(self, what: str) -> BenchError:
+        said = self._log.read_bytes()[-2_000:].decode(errors="replace").strip()
+        return BenchError(f"the load {what}. It said last:\n{said or '(nothing)'}")
+
+
+async def _run(plan: Plan) -> None:
+    """Ask until SIGTERM, then wait for what is under way."""
+    from bench.failover.senders import GaveUpError, sending
+
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    chance = random.Random(SEED)
+
+    async def ask(asked: Asked, source: str, destination: str, amount: int) -> None:
+        try:
+            asked.is_first_failed = await sender.transfer(
+                as_text(asked.id), source, destination, amount, deadline=asked.due + DEADLINE_S
+            )
+        except GaveUpError as error:
+            asked.error = str(error)
+        asked.ended = time.monotonic()
+        _tell(msgspec.json.encode(asked))
+
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(sending(plan))
+        began, sent = time.monotonic(), 0
+        _tell(str(began).encode())
+        async with asyncio.TaskGroup() as tasks:
+            while not ending.is_set():
+                while (due := began + sent / plan.rate_per_s) <= time.monotonic():
+                    source, destination = chance.sample(range(ACCOUNTS), 2)
+                    asked = Asked(due, bytes.fromhex(new_id().replace("-", "")))
+                    amount = chance.randint(1, _AMOUNT_MAX)
+                    tasks.create_task(ask(asked, account(source), account(destination), amount))
+                    sent += 1
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+def _tell(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Carry out the load that the one argument describes, in JSON."""
+    import uvloop
+
+    uvloop.run(_run(msgspec.json.decode(arguments[0], type=Plan)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
