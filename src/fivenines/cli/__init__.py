@@ -16,6 +16,7 @@ from fivenines.cli.bench import register as register_bench
 from fivenines.cli.books import register as register_books
 from fivenines.cli.control import register as register_control
 from fivenines.cli.data import register as register_data
+from fivenines.cli.drill import register as register_drill
 from fivenines.cli.functions import register as register_functions
 from fivenines.cli.history import register as register_history
 from fivenines.cli.names import register as register_names
@@ -51,6 +52,7 @@ for register in (
     register_history,
     register_functions,
     register_bench,
+    register_drill,
 ):
     register(app)
 

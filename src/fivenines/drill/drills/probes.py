@@ -1,0 +1,253 @@
+"""What a drill can look at: the probes of ours that a steady-state hypothesis is made of.
+
+A probe is a function in Python; the module is `fivenines.drill.drills.probes`, and `func` one of those below. Those of
+what clients see count from the beginning of the drill. A probe that says something only of a platform at rest is not
+looked at while the drill goes on (`at_rest`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.rdatatype
+import httpx
+import msgspec
+
+from fivenines.control.budget import YEAR_S
+from fivenines.drill.drills.scene import SLOW_S, Scene
+from fivenines.drill.load.asked import Asked
+from fivenines.drill.running import PlatformFailedError
+from fivenines.ids import as_text, new_id
+from fivenines.platform.local.agent_client import AgentError
+from fivenines.platform.topology import PORTS
+
+__all__ = [
+    "acknowledged_readable",
+    "at_rest",
+    "availability",
+    "budget_left",
+    "budget_used",
+    "failed_requests",
+    "is_at_rest",
+    "longest_pause",
+    "lost_just_now",
+    "p99",
+    "percentile",
+    "platform_whole",
+    "positions_agree",
+    "reads_answered",
+    "refused_requests",
+    "regions_named",
+    "requests_answered",
+    "write_answer",
+]
+
+_LOOK_S = 0.2
+_ASK_S = 2.0
+_SAMPLE = 20
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def at_rest(probe: F) -> F:
+    """Mark a probe that is looked at before and after, and not while the drill goes on."""
+    probe.at_rest = True  # type: ignore[attr-defined]
+    return probe
+
+
+def is_at_rest(probe: Callable[..., Any]) -> bool:
+    """Whether it is one of those."""
+    return bool(getattr(probe, "at_rest", False))
+
+
+# --- what clients see -------------------------------------------------------------------------------------------------
+
+
+def failed_requests(scene: Scene) -> int:
+    """How many requests failed: given up, and not because the ledger said clearly that it does nothing."""
+    return sum(1 for each in scene.since_began() if each.error and not each.is_refused)
+
+
+def refused_requests(scene: Scene) -> int:
+    """How many requests were turned away with a clear answer, and are surely not done."""
+    return sum(1 for each in scene.since_began() if each.is_refused)
+
+
+def requests_answered(scene: Scene) -> int:
+    """How many requests were answered: a drill in which nobody asks shows nothing."""
+    return sum(1 for each in scene.since_began() if not each.error)
+
+
+def longest_pause(scene: Scene) -> float:
+    """The longest that any request waited, in seconds; or that nobody has been answered up to now."""
+    asked = scene.since_began()
+    waited = max((each.latency_s - each.kept_s for each in asked), default=0.0)
+    answered = max((each.ended for each in asked), default=scene.began)
+    silent = time.monotonic() - answered
+    return round(max(waited, silent if silent > 1.0 + 10 / scene.rate_per_s else 0.0), 3)
+
+
+def p99(scene: Scene) -> float:
+    """Within how many milliseconds 99 of 100 requests were answered."""
+    return round(percentile([1_000 * each.latency_s for each in scene.since_began()], 0.99), 1)
+
+
+def availability(scene: Scene) -> float:
+    """The share of requests that were answered, and within two seconds."""
+    asked = scene.since_began()
+    return round(sum(1 for each in asked if not _is_bad(each)) / len(asked), 6) if asked else 1.0
+
+
+def budget_used(scene: Scene) -> float:
+    """Seconds of the error budget that the drill used: of each second the share of requests not answered in time."""
+    return round(sum(1 for each in scene.since_began() if _is_bad(each)) / scene.rate_per_s, 3)
+
+
+def _is_bad(asked: Asked) -> bool:
+    return bool(asked.error) or asked.latency_s > SLOW_S
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that a share of all is not above; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[int(share * (len(ordered) - 1))] if ordered else 0.0
+
+
+# --- what the platform says -------------------------------------------------------------------------------------------
+
+
+@at_rest
+async def platform_whole(scene: Scene, within_s: float = 90.0) -> bool:
+    """Whether every part runs and every region serves, or does within a while."""
+    try:
+        await scene.platform.wait_whole(within_s)
+    except PlatformFailedError:
+        return False
+    return True
+
+
+async def budget_left(scene: Scene) -> float:
+    """Seconds that are left of the year's error budget, by the books of the controllers; all of it if none answers."""
+    spec = scene.platform.topology.spec
+    budget = (1.0 - spec.slo) * YEAR_S
+    for region in scene.platform.regions:
+        try:
+            return round(budget - (await scene.platform.agents.view(region)).books.lost_s, 3)
+        except AgentError:
+            continue
+    return round(budget, 3)
+
+
+async def regions_named(scene: Scene) -> int:
+    """How many regions clients are sent to by DNS; the answers of all nameservers that answer, together."""
+    topology = scene.platform.topology
+    question = dns.message.make_query(f"api.{topology.spec.zone}", dns.rdatatype.A)
+    hosts = {place.host for place in topology.regions}
+
+    async def ask(host: str) -> set[str]:
+        try:
+            answer = await dns.asyncquery.udp(question, host, port=PORTS.nameserver, timeout=1.0)
+        except (OSError, dns.exception.DNSException):
+            return set()
+        return {str(record) for each in answer.answer for record in each} & hosts
+
+    return len(set().union(*await asyncio.gather(*map(ask, hosts))))
+
+
+@at_rest
+async def positions_agree(scene: Scene, within_s: float = 10.0) -> bool:
+    """Whether every node comes to the highest position that any of them has, within a while."""
+    until = time.monotonic() + within_s
+    async with _http() as http:
+        while True:
+            said = await asyncio.gather(*(_position(http, url, 0) for url in _nodes(scene)))
+            if all(each is not None for each in said):
+                break
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        highest = max(each for each in said if each is not None)
+        left = max(1.0, until - time.monotonic())
+        reached = await asyncio.gather(*(_position(http, url, highest, left) for url in _nodes(scene)))
+    return all(each is not None and each >= highest for each in reached)
+
+
+@at_rest
+async def acknowledged_readable(scene: Scene, sample: int = _SAMPLE) -> int:
+    """How many of the last acknowledged transactions cannot be read at some region."""
+    done = [each for each in scene.since_began() if each.id and each.position and not each.error][-sample:]
+    missing = 0
+    async with _http() as http:
+        for place in scene.platform.topology.regions:
+            url = scene.platform.topology.edge_url(place.name)
+            found = await asyncio.gather(*(_has_transaction(http, url, each) for each in done))
+            missing += sum(1 for each in found if not each)
+    return missing
+
+
+async def lost_just_now(scene: Scene) -> int:
+    """How many of a few transactions that were acknowledged a while ago a node says not to have. A quick look.
+
+    Only a node that has come to the position of the transaction can say so; where none answers, nothing is known.
+    """
+    until = time.monotonic() - 1.0
+    done = [each for each in scene.since_began() if each.id and each.position and each.ended < until]
+    if not done:
+        return 0
+    asked = scene.chance_to_look.choice(done[-200:])
+    urls = [scene.platform.topology.edge_url(region) for region in scene.platform.regions]
+    async with _http() as http:
+        return int(await _has_transaction(http, scene.chance_to_look.choice(urls), asked) is False)
+
+
+async def reads_answered(scene: Scene) -> int:
+    """How many regions answer a read at their edge."""
+    async with _http() as http:
+        urls = [scene.platform.topology.edge_url(region) for region in scene.platform.regions]
+        said = await asyncio.gather(*(_position(http, url, 0) for url in urls))
+    return sum(1 for each in said if each is not None)
+
+
+async def write_answer(scene: Scene, timeout_s: float = 15.0) -> dict[str, Any]:
+    """What a write is answered at the edge of a region: status and body; the status is 0 where nothing is heard.
+
+    What it would write is refused by any ledger that can decide: it is about an account that does not exist.
+    """
+    body = {"id": new_id(), "postings": [{"source": "no:one", "destination": "no:body", "amount": 1}]}
+    url = scene.platform.topology.edge_url(scene.chance.choice(scene.platform.regions))
+    async with httpx.AsyncClient(trust_env=False, timeout=timeout_s) as http:
+        try:
+            answer = await http.post(f"{url}/v1/transactions", json=body)
+        except httpx.HTTPError as error:
+            return {"status": 0, "body": str(error) or repr(error)}
+    return {"status": answer.status_code, "headers": dict(answer.headers), "body": answer.text}
+
+
+def _http() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=_ASK_S)
+
+
+def _nodes(scene: Scene) -> list[str]:
+    places = scene.platform.topology.regions
+    return [f"http://{place.host}:{place.node_port(node)}" for place in places for node in place.nodes]
+
+
+async def _position(http: httpx.AsyncClient, url: str, at_least: int, timeout_s: float = _ASK_S) -> int | None:
+    try:
+        answer = await http.get(f"{url}/v1/platform", params={"at_least": at_least}, timeout=timeout_s)
+        return int(msgspec.json.decode(answer.content)["position"]) if answer.status_code == 200 else None
+    except (httpx.HTTPError, msgspec.MsgspecError, KeyError):
+        return None
+
+
+async def _has_transaction(http: httpx.AsyncClient, url: str, asked: Asked) -> bool | None:
+    """Whether a transaction is there; None where nobody can tell just now."""
+    try:
+        answer = await http.get(f"{url}/v1/transactions/{as_text(asked.id)}", params={"at_least": asked.position})
+    except httpx.HTTPError:
+        return None
+    return {200: True, 404: False}.get(answer.status_code)

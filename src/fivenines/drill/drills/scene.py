@@ -1,0 +1,127 @@
+"""What a drill's probes and actions get: the platform, what the clients saw so far, and the faults in force."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fivenines.drill.faults import InForce, in_force
+from fivenines.drill.load.asked import Asked
+from fivenines.drill.results import Moment
+from fivenines.drill.running import RunningPlatform
+
+__all__ = ["SLOW_S", "FaultGone", "Loading", "Scene"]
+
+SLOW_S = 2.0
+"""Who waits for longer than this has noticed."""
+
+
+class Loading(Protocol):
+    """A load that runs."""
+
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """Requests that have ended."""
+
+    async def wait_ended(self, moment: float) -> None:
+        """Wait until a moment of the monotonic clock is over, and all that was due before it has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultGone:
+    """A fault that was begun, and what is known of it. Times are of the monotonic clock."""
+
+    name: str
+    """Of the action."""
+    fault: str
+    target: str
+    began: float
+    ended: float
+    facts: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Held:
+    stack: AsyncExitStack
+    fault: InForce
+
+
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """Where a drill takes place."""
+
+    platform: RunningPlatform
+    load: Loading
+    rate_per_s: float
+    chance: random.Random
+    began: float
+    """When the drill's clients were first looked at, on the monotonic clock."""
+    chance_to_look: random.Random = field(default_factory=random.Random)
+    """For what may differ from one run to the next: where the guard looks."""
+    moments: list[Moment] = field(default_factory=list)
+    gone: list[FaultGone] = field(default_factory=list)
+    _held: dict[str, _Held] = field(default_factory=dict)
+
+    @property
+    def now(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
+
+    def since_began(self) -> list[Asked]:
+        """What clients asked since then, as far as it has ended."""
+        return [each for each in self.load.asked if each.due >= self.began]
+
+    def note(self, kind: Any, what: str, *, target: str = "", why: str = "", at: float | None = None) -> None:
+        """Write down something that happened."""
+        self.moments.append(
+            Moment(
+                at=round(self.now if at is None else at - self.began, 3), kind=kind, what=what, target=target, why=why
+            )
+        )
+
+    @property
+    def in_force(self) -> list[str]:
+        """The names of the actions whose faults go on."""
+        return list(self._held)
+
+    async def begin_fault(self, name: str, fault: str, arguments: dict[str, Any]) -> None:
+        """Put a fault in force under a name. Raises whatever speaks against it."""
+        stack = AsyncExitStack()
+        begun = await stack.enter_async_context(in_force(fault, self.platform, chance=self.chance, **arguments))
+        self._held[name] = _Held(stack, begun)
+        self.note("fault", fault.replace("_", " "), target=begun.target, at=begun.began)
+
+    async def end_fault(self, name: str) -> None:
+        """End the fault of a name. Raises what its end raises: it may be that it stays."""
+        held = self._held.pop(name)
+        try:
+            await held.stack.aclose()
+        finally:
+            ended = time.monotonic()
+            fault = held.fault
+            self.gone.append(
+                FaultGone(
+                    name=name,
+                    fault=fault.name,
+                    target=fault.target,
+                    began=fault.began,
+                    ended=ended,
+                    facts=dict(fault.facts),
+                )
+            )
+            self.note("fault over", fault.name.replace("_", " "), target=fault.target, at=ended)
+
+    async def end_all(self) -> list[str]:
+        """End all faults, the last one first; returns what went wrong with that."""
+        wrong = []
+        for name in reversed(list(self._held)):
+            try:
+                await self.end_fault(name)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one that stays must not keep the others in force
+                wrong.append(f"{name}: {error}")
+        return wrong

@@ -1,0 +1,163 @@
+"""Several drills, one after the other, on as few platforms as they need.
+
+Starting a platform takes longer than most drills, so they share one, each after it has become whole again. A drill
+that damages it for good has one of its own, and so has whoever comes after one that did not become whole.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fivenines.drill.drills.reading import Drill
+from fivenines.drill.drills.runner import Telling, Terms, carry_out_drill, not_begun, why_skip
+from fivenines.drill.results import DrillResult
+from fivenines.drill.running import PlatformFailedError, RunningPlatform
+from fivenines.platform.local.agent_client import Agents
+from fivenines.platform.topology import read_topology
+
+__all__ = ["FoundPlatform", "SessionTelling", "Where", "carry_out_all", "in_order"]
+
+
+class SessionTelling(Telling, Protocol):
+    """Who is told how several drills go."""
+
+    def begin(self, drill: Drill, number: int, count: int) -> None:
+        """A drill begins."""
+
+    def end(self, result: DrillResult) -> None:
+        """A drill has ended."""
+
+
+class FoundPlatform(RunningPlatform):
+    """A platform that somebody else runs: nothing of it is started or stopped by us.
+
+    Args:
+        folder: where it runs from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+
+    async def start(self) -> None:
+        """Look where everything is. Raises OSError, and `msgspec.MsgspecError` where there is none."""
+        self._topology = read_topology(self.folder)
+        self._agents = Agents(self._topology)
+
+    async def stop(self) -> None:
+        """Let it be."""
+        await self._close()
+
+    async def discard(self) -> None:
+        """Let it be."""
+        await self._close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where drills take place."""
+
+    folder: Path
+    declared: Path | None = None
+    """The `platform.yaml`; None for the one that is built in."""
+    network: int = 0
+    is_apart: bool = False
+    """Whether its regions are in networks of their own."""
+    found: bool = False
+    """Whether it runs already, from that folder."""
+
+    def platform(self, number: int) -> RunningPlatform:
+        """Return the platform number so, not started."""
+        if self.found:
+            return FoundPlatform(self.folder)
+        options = ("--isolation", "netns") if self.is_apart else ()
+        folder = self.folder / f"platform-{number}"
+        return RunningPlatform(folder, declared=self.declared, network=self.network, options=options)
+
+
+def in_order(drills: Sequence[Drill]) -> list[Drill]:
+    """Put those that share a platform first: so it is started once."""
+    return sorted(drills, key=lambda drill: drill.ours.platform == "own")
+
+
+async def carry_out_all(
+    drills: Sequence[Drill],
+    where: Where,
+    terms: Terms,
+    telling: SessionTelling,
+    *,
+    keep: Callable[[DrillResult], None] = lambda _result: None,
+) -> list[DrillResult]:
+    """Carry out drills, and return what came of each that was begun or could not be.
+
+    Args:
+        drills: in the order in which they are wanted.
+        where: on what platform.
+        terms: see there.
+        telling: is told how it goes.
+        keep: is given each result as soon as there is one.
+
+    Raises:
+        PlatformFailedError: no platform can be started.
+    """
+    results: list[DrillResult] = []
+    platforms = _Platforms(where, telling)
+    async with platforms.gone():
+        for number, drill in enumerate(in_order(drills)):
+            if terms.ending.is_set():
+                break
+            telling.begin(drill, number + 1, len(drills))
+            is_own = drill.ours.platform == "own"
+            isolation = "netns" if where.is_apart else "loopback"
+            why = None if where.found else why_skip(drill, isolation=isolation)
+            if why is not None:  # no platform is started for that
+                result = not_begun(drill, terms, "skipped", why)
+            else:
+                result = await carry_out_drill(drill, await platforms.ready(fresh=is_own), terms, telling)
+                if is_own or result.verdict in {"failed", "stopped"}:
+                    await platforms.let_go()
+            telling.end(result)
+            keep(result)
+            results.append(result)
+    return results
+
+
+class _Platforms:
+    """The platform of the moment."""
+
+    def __init__(self, where: Where, telling: Telling) -> None:
+        self._where, self._telling = where, telling
+        self._running: RunningPlatform | None = None
+        self._started = 0
+
+    async def ready(self, *, fresh: bool) -> RunningPlatform:
+        if self._running is not None and fresh and not self._where.found:
+            await self.let_go()
+        if self._running is None:
+            self._started += 1
+            self._telling.step("looking for the platform" if self._where.found else "starting a platform")
+            platform = self._where.platform(self._started)
+            await platform.start()
+            self._running = platform
+        return self._running
+
+    async def let_go(self) -> None:
+        if self._running is not None and not self._where.found:
+            running, self._running = self._running, None
+            self._telling.step("stopping the platform")
+            with contextlib.suppress(PlatformFailedError):  # what is wrong with it a drill has said already
+                await running.stop()
+            await running.discard()
+
+    @asynccontextmanager
+    async def gone(self) -> AsyncIterator[None]:
+        try:
+            yield
+            if self._running is not None:
+                self._telling.step("stopping the platform" if not self._where.found else "leaving the platform")
+                await self._running.stop()
+        finally:
+            if self._running is not None:
+                await self._running.discard()

@@ -1,0 +1,185 @@
+"""How drills look in a terminal: what goes on now, a line for each that has ended, and a table of all at the end."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fivenines.drill.drills.guarding import Harm
+from fivenines.drill.drills.reading import Drill
+from fivenines.drill.results import DrillResult, Recovery, Verdict
+
+__all__ = ["Shown", "catalogue_table", "is_good", "results_table", "verdict_line"]
+
+WIDTH = 100
+"""Tables are no wider than this, nor than the terminal."""
+_STYLES: dict[Verdict, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "stopped": "bold red",
+    "refused": "yellow",
+    "skipped": "yellow",
+}
+_MARKS: dict[Verdict, str] = {"passed": "●", "failed": "✗", "stopped": "✗", "refused": "○", "skipped": "○"}
+_REASONS_SHOWN = 4
+
+
+class Shown:
+    """Tells how drills go. Beside a live part in a terminal, all else is plain lines, for logs.
+
+    Args:
+        console: where to.
+        quiet: whether nothing is told.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console, self._quiet = console, quiet
+        self._drill: Drill | None = None
+        self._place = ""
+        self._step = ""
+        self._began = time.monotonic()
+        self._harm: Harm | None = None
+        self._answered, self._worst_s = 0, 0.0
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it while a block runs."""
+        if self._quiet or not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._picture, console=self._console, transient=True, refresh_per_second=8) as live:
+            self._live = live
+            yield
+        self._live = None
+
+    def begin(self, drill: Drill, number: int, count: int) -> None:
+        """A drill begins."""
+        self._drill, self._place = drill, f"{number} of {count}"
+        self._began, self._harm, self._step = time.monotonic(), None, ""
+
+    def step(self, text: str) -> None:
+        """Something begins."""
+        self._step = text
+        if self._live is None and not self._quiet and self._drill is not None:
+            after = f"{time.monotonic() - self._began:6.1f} s"
+            self._console.print(Text.assemble((f"{after}  {self._drill.name}: {text}", "dim")), soft_wrap=True)
+
+    def live(self, seen: Harm, answered: int, worst_s: float) -> None:
+        """How clients fare so far."""
+        self._harm, self._answered, self._worst_s = seen, answered, worst_s
+
+    def end(self, result: DrillResult) -> None:
+        """A drill has ended."""
+        self._step, self._harm = "", None
+        if not self._quiet:
+            for line in verdict_line(result):
+                self._console.print(line, soft_wrap=True)
+
+    def _picture(self) -> RenderableType:
+        if self._drill is None:
+            return Text(self._step, style="dim")
+        took = f"{time.monotonic() - self._began:5.1f} s"
+        lines = [
+            Text.assemble(("▶ ", "cyan"), (self._drill.said.title, "bold"), (f"  {self._place}", "dim")),
+            Text.assemble("  ", (took, "dim"), "  ", (self._step, "cyan")),
+        ]
+        if (harm := self._harm) is not None:
+            failed = (f"{harm.failed} failed", "bold red" if harm.failed else "green")
+            lines.append(
+                Text.assemble(
+                    f"  {self._answered:,} answered, ",
+                    failed,
+                    f", longest {self._worst_s:.2f} s, budget used {harm.budget_s:.2f} s",
+                )
+            )
+        return Group(*lines)
+
+
+def is_good(results: Sequence[DrillResult]) -> bool:
+    """Whether nothing has failed; a drill that this machine cannot do is no failure."""
+    return all(each.verdict in {"passed", "skipped"} for each in results)
+
+
+def verdict_line(result: DrillResult) -> Iterator[Text]:
+    """Say what came of one drill."""
+    style = _STYLES[result.verdict]
+    line = Text.assemble((f"{_MARKS[result.verdict]} ", style), (f"{result.title}: ", ""), (result.verdict, style))
+    if result.requests:
+        line.append(
+            f"  {result.requests:,} requests, {result.failed_requests} failed, {result.lost} lost, "
+            f"longest {result.longest_pause_s:.2f} s",
+            style="dim",
+        )
+    yield line
+    style = "red" if result.verdict in {"failed", "stopped"} else "yellow"
+    for reason in result.reasons[:_REASONS_SHOWN]:
+        yield Text(f"    {reason}", style=style)
+    if (more := len(result.reasons) - _REASONS_SHOWN) > 0:
+        yield Text(f"    and {more} more", style=style)
+    for finding in result.findings[:2]:
+        for step in finding.history[:12]:
+            yield Text(f"      {step}", style="dim")
+
+
+def results_table(results: Sequence[DrillResult], console: Console) -> RenderableType:
+    """Return a table of all drills, and a sum below it."""
+    table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
+    table.add_column("drill", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("requests", "failed", "lost", "longest", "recovery", "budget", "took"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in results:
+        has_run = each.requests > 0
+        table.add_row(
+            each.name,
+            Text(each.verdict, style=_STYLES[each.verdict]),
+            f"{each.requests:,}" if has_run else "",
+            _red(each.failed_requests) if has_run else "",
+            _red(each.lost) if has_run else "",
+            f"{each.longest_pause_s:.2f} s" if has_run else "",
+            _recovery(each.recoveries) if has_run else "",
+            f"{each.budget_s:.2f} s" if has_run else "",
+            f"{each.took_s:.0f} s" if has_run else "",
+        )
+    counts = {verdict: sum(1 for each in results if each.verdict == verdict) for verdict in _STYLES}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    requests, lost = sum(each.requests for each in results), sum(each.lost for each in results)
+    failed, budget_s = sum(each.failed_requests for each in results), sum(each.budget_s for each in results)
+    doubled = sum(each.doubled for each in results)
+    style = "bold green" if is_good(results) else "bold red"
+    total = Text.assemble(
+        (f"{told}.", style),
+        f" {requests:,} requests: {failed:,} failed, {lost} lost, {doubled} doubled, {budget_s:.2f} s of the budget",
+    )
+    cost = sum(each.cost or 0.0 for each in results)
+    currency = next((each.currency for each in results if each.currency), "")
+    if currency:
+        total.append(f", {cost:,.2f} {currency}")
+    return Group(table, total)
+
+
+def catalogue_table(drills: Sequence[Drill], console: Console) -> RenderableType:
+    """Return a table of drills: what is done, and what for."""
+    table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
+    table.add_column("drill", no_wrap=True, style="bold")
+    table.add_column("what happens", ratio=3)
+    table.add_column("guarantee", ratio=2)
+    table.add_column("bound", ratio=2)
+    for each in drills:
+        table.add_row(each.name, each.said.title, ", ".join(each.guarantees), each.ours.bound)
+    return table
+
+
+def _recovery(recoveries: Sequence[Recovery]) -> str:
+    known = [each.recovery_s for each in recoveries if each.recovery_s is not None]
+    return f"{max(known):.2f} s" if known else ""
+
+
+def _red(count: int) -> Text:
+    return Text(f"{count:,}", style="bold red" if count else "")
