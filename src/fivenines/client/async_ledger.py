@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from fivenines.client.connection import Connection
 from fivenines.client.operations import Operations, Pages
-from fivenines.client.retry import Call, Came, Limits, Resolve, Sleep, Try, Wait
+from fivenines.client.retry import Call, Came, Limits, Resolve, Session, Sleep, Try, Wait
 from fivenines.client.shell import (
     Connections,
     Inbox,
@@ -20,7 +21,7 @@ from fivenines.client.shell import (
     item_of,
     make_session,
     present,
-    transport_options,
+    tls_of,
 )
 from fivenines.client.wire import Failure, Reply
 
@@ -87,8 +88,6 @@ class AsyncLedger:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        import httpx
-
         session, self._resolver = make_session(
             urls,
             deadline_s=deadline_s,
@@ -101,12 +100,11 @@ class AsyncLedger:
         )
         self.operations = Operations(session)
         self._sleep = sleep
-        options = transport_options(session, tls) if transport is None else {}
-        self._connections: Connections[httpx.AsyncBaseTransport] = Connections(
-            lambda: httpx.AsyncHTTPTransport(**options), shared=transport
+        judged_by = tls_of(session, tls) if transport is None else None
+        self._connections: Connections[Connection | _OverHttpx] = Connections(
+            lambda: Connection(session, judged_by), shared=_OverHttpx(transport, session) if transport else None
         )
         self._places = asyncio.Semaphore(limits.connections_max)
-        self._request_errors = httpx.RequestError
         self._lookups: dict[str, asyncio.Task[None]] = {}
         self._overtaken: dict[asyncio.Task[None], None] = {}
         """Those who listen a little longer to tries that lost."""
@@ -213,37 +211,19 @@ class AsyncLedger:
             self._places.release()
 
     async def _exchange(self, step: Try) -> Reply | Failure:
-        inbox = Inbox(step, self.operations.session)
         server = step.server.label
         for stale in self._connections.take_stale():
             await stale.aclose()
-        transport: httpx.AsyncBaseTransport | None = self._connections.take(server)
-        assert transport is not None
+        connection = self._connections.take(server)
         try:
-            response = await transport.handle_async_request(http_request(step))
-            try:
-                async for chunk in response.aiter_raw():
-                    if (trouble := inbox.take(chunk)) is not None:
-                        return trouble
-            finally:
-                await response.aclose()
-        except self._request_errors as error:
-            return failure(error, step)
-        except (OSError, AttributeError) as error:
-            # A server that dies just as the connection is made: anyio asks the socket for its address, and there is no
-            # socket any more. httpcore knows neither of these errors and lets them through.
-            return Failure("cut_off", f"the connection to {server} broke as it was made ({error})")
+            came = await connection.exchange(step)
         except BaseException:
-            # Cancelled, because another server was first. The pool of httpcore may take its one connection as in use
-            # for ever then, and the next request would wait for it.
-            if self._connections.discard(transport):
-                await transport.aclose()
-            transport = None
+            # Cancelled, because another server was first: what comes over it now belongs to nobody.
+            if self._connections.discard(connection):
+                await connection.aclose()
             raise
-        finally:
-            if transport is not None:
-                self._connections.give_back(transport, server)
-        return inbox.reply(response)
+        self._connections.give_back(connection, server)
+        return came
 
     async def _listen(self, task: asyncio.Task[Reply | Failure], step: Try) -> None:
         """Let go of a try that lost, when it has had the time to show that it was not far behind."""
@@ -269,6 +249,39 @@ class AsyncLedger:
             session.servers.heard(host, came, session.clock())
         finally:
             self._lookups.pop(host, None)
+
+
+class _OverHttpx:
+    """A transport of httpx that a user has brought along: it carries all requests at once."""
+
+    def __init__(self, transport: "httpx.AsyncBaseTransport", session: Session) -> None:
+        import httpx
+
+        self._transport, self._session = transport, session
+        self._request_errors = httpx.RequestError
+
+    async def exchange(self, step: Try) -> Reply | Failure:
+        """Send a request and return what came of it."""
+        inbox = Inbox(step, self._session)
+        try:
+            response = await self._transport.handle_async_request(http_request(step))
+            try:
+                async for chunk in response.aiter_raw():
+                    if (trouble := inbox.take(chunk)) is not None:
+                        return trouble
+            finally:
+                await response.aclose()
+        except self._request_errors as error:
+            return failure(error, step)
+        except (OSError, AttributeError) as error:
+            # A server that dies just as the connection is made: anyio asks the socket for its address, and there is no
+            # socket any more. httpcore knows neither of these errors and lets them through.
+            return Failure("cut_off", f"the connection to {step.server.label} broke as it was made ({error})")
+        return inbox.reply(response)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._transport.aclose()
 
 
 async def _first(race: dict[asyncio.Task[Reply | Failure], Try], patience_s: float | None) -> Came | None:

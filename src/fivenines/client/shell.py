@@ -34,6 +34,7 @@ __all__ = [
     "item_of",
     "make_session",
     "present",
+    "tls_of",
     "transport_options",
     "unused_tls",
 ]
@@ -169,18 +170,25 @@ def unused_tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+def tls_of(session: Session, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Return how certificates are judged: as the user says, or by the system's own store, where private ones are.
+
+    None without an https URL: no store is read then, which saves time. Nothing is sent over TLS, for redirects are not
+    followed.
+    """
+    is_secure = any(url.startswith("https:") for url in session.servers.urls)
+    return (tls or ssl.create_default_context()) if is_secure else None
+
+
 def transport_options(session: Session, tls: ssl.SSLContext | None) -> dict[str, Any]:
     """Return the arguments of a httpx transport for one connection.
 
-    Certificates are judged by the system's own store, where private ones are installed. Without an https URL no store
-    is read, which saves time; nothing is sent over TLS then, for redirects are not followed. Proxies are not used: a
-    ledger is reached directly or not at all.
+    Proxies are not used: a ledger is reached directly or not at all.
     """
     import httpx
 
-    is_secure = any(url.startswith("https:") for url in session.servers.urls)
     return {
-        "verify": (tls or ssl.create_default_context()) if is_secure else unused_tls(),
+        "verify": tls_of(session, tls) or unused_tls(),
         "trust_env": False,
         "limits": httpx.Limits(max_connections=1, keepalive_expiry=KEEP_IDLE_S),
     }
