@@ -1,0 +1,132 @@
+"""What readers were told: the state after some frame, none other, and never one that is older than they may see.
+
+- `wrong_reads`: each answer names the frame after which it was read. The balances must be those of the journal then.
+- `stale_reads`: a client that asks for at least what it has seen never sees less: neither less than it asked for, nor
+  less than any answer of its own had shown before.
+- `changed_sums`: the balances of a closed set of accounts, read at once, always come to the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from fivenines.drill.checker.case import READ, Case, Seen
+from fivenines.drill.checker.course import Course, Decision
+from fivenines.drill.checker.telling import at, decided, history, intent
+from fivenines.drill.load.asked import Asked
+from fivenines.drill.results import Finding
+from fivenines.ledger import Hold, Post, PostOne
+
+__all__ = ["changed_sums", "stale_reads", "wrong_reads"]
+
+WRONG_READ = "wrong read"
+STALE_READ = "stale read"
+CHANGED_SUM = "sum changed"
+
+
+def wrong_reads(case: Case) -> Iterator[Finding]:
+    """Find reads that show what was not so after the frame that they name."""
+    course = case.course
+    for each in case.reads:
+        if not each.outcome:
+            continue
+        wanted = each.accounts if each.kind == "total" else (each.destination,)
+        if each.position > course.position:
+            what = f"shows frame {each.position}, and the journal ends at {course.position}"
+            yield _wrong(each, what)
+            continue
+        for account in wanted:
+            totals = course.totals_at(account, each.position)
+            found = each.balances.get(account)
+            if found != (None if totals is None else totals.balance):
+                says = "is not there" if found is None else f"has {found}"
+                yield _wrong(
+                    each,
+                    f"says that {account} {says} after frame {each.position}",
+                    at(course, account, each.position),
+                    *_last_change(course, account, each.position),
+                )
+                break
+
+
+def _wrong(asked: Asked, what: str, *more: str) -> Finding:
+    return Finding(
+        kind=WRONG_READ,
+        guarantee="strictly serializable",
+        what=f"{intent(asked)} {what}",
+        history=history([asked], *more),
+    )
+
+
+def _last_change(course: Course, account: str, position: int) -> Iterator[str]:
+    """Tell of what had changed an account last, as far as a command that names it did."""
+    found = [
+        each
+        for each in course.decisions.values()
+        if each.is_done and each.position <= position and _names(each, account)
+    ]
+    if found:
+        yield decided(max(found, key=lambda each: (each.position, each.item)))
+
+
+def _names(decision: Decision, account: str) -> bool:
+    return any(account in ends for ends in _ends(decision))
+
+
+def _ends(decision: Decision) -> list[tuple[str, str]]:
+    match decision.command:
+        case PostOne(source=source, destination=destination):
+            return [(source, destination)]
+        case Post(postings=postings) | Hold(postings=postings):
+            return [(each.source, each.destination) for each in postings]
+    return []
+
+
+def stale_reads(case: Case) -> Iterator[Finding]:
+    """Find reads that show less than their client had seen."""
+    answers: dict[int, list[tuple[Asked, int]]] = defaultdict(list)
+    for each, position in case.answered():
+        answers[each.client].append((each, position))
+    seen = {client: Seen.of(found) for client, found in answers.items()}
+    for each in case.reads:
+        if each.outcome != READ:
+            continue
+        before, answer = seen[each.client].before(each.sent)
+        if each.position < max(before, each.at_least):
+            of = f"it had seen frame {before}" if before >= each.at_least else f"it asked for frame {each.at_least}"
+            yield Finding(
+                kind=STALE_READ,
+                guarantee="read your writes",
+                what=f"{intent(each)} shows frame {each.position} to client {each.client}, though {of}",
+                history=history([answer, each] if answer is not None and before > each.position else [each]),
+            )
+
+
+def changed_sums(case: Case) -> Iterator[Finding]:
+    """Find readings of several accounts whose sum is another than that of the first one."""
+    readings: dict[tuple[str, ...], list[Asked]] = defaultdict(list)
+    for each in case.reads:
+        if each.kind == "total" and each.outcome == READ:
+            readings[each.accounts].append(each)
+    for accounts, found in readings.items():
+        first = min(found, key=lambda each: (each.position, each.sent))
+        total = sum(first.balances.values())
+        wrong = [each for each in found if sum(each.balances.values()) != total]
+        if wrong and _is_closed(case.course, frozenset(accounts), first.position):
+            for each in wrong:
+                yield Finding(
+                    kind=CHANGED_SUM,
+                    guarantee="strictly serializable",
+                    what=f"{len(accounts)} accounts that nothing enters or leaves had {total} after frame "
+                    f"{first.position} and {sum(each.balances.values())} after frame {each.position}",
+                    history=history([first, each]),
+                )
+
+
+def _is_closed(course: Course, accounts: frozenset[str], position: int) -> bool:
+    """Whether nothing was moved into or out of these accounts after a frame."""
+    return not any(
+        (source in accounts) != (destination in accounts)
+        for decision in course.decisions.values()
+        if decision.is_done and decision.position > position
+        for source, destination in _ends(decision)
+    )

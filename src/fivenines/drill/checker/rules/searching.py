@@ -1,0 +1,128 @@
+"""Strict serializability without the journal: is there any order at all that explains what clients saw?
+
+The other rules take the journal's order for a witness, and check it in one pass. This one does not believe that there
+is such an order. It searches for one with `linearizability`, for which it needs no position, no frame and no node, only
+what was asked, what was answered, and when. That takes time which grows fast with what happens at once, so it is done
+for a beginning of each history: of each single account that no hold touches and each group of accounts that are read at
+once, such as those of the bank test, the first `OPERATIONS_MAX` operations.
+
+A beginning of a history says less than the whole: what was not over by its end has no end in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from fivenines.drill.account_model import POSTED, REFUSED, AccountOperation, Accounts, Read, Transfer
+from fivenines.drill.checker.case import READ, Case
+from fivenines.drill.linearizability import TooManyConfigurationsError, check
+from fivenines.drill.load.asked import Asked
+from fivenines.drill.results import Finding
+
+__all__ = ["no_order", "searched"]
+
+NO_ORDER = "no order explains it"
+OPERATIONS_MAX: Final = 400
+CONFIGURATIONS_MAX: Final = 20_000
+"""For each group: a second at most."""
+
+
+def no_order(case: Case) -> Iterator[Finding]:
+    """Find histories that no single copy of the accounts could have given."""
+    for model, operations in _histories(case):
+        try:
+            violation = check(model, operations, configurations_max=CONFIGURATIONS_MAX)
+        except TooManyConfigurationsError:
+            continue
+        if violation is not None:
+            first, *lines = str(violation).split("\n")
+            yield Finding(
+                kind=NO_ORDER,
+                guarantee="strictly serializable",
+                what=first.removesuffix(":"),
+                history=tuple(line.strip() for line in lines),
+            )
+
+
+def searched(case: Case) -> tuple[int, int]:
+    """Say how many groups of accounts were searched, and how many operations of theirs."""
+    found = [len(operations) for _, operations in _histories(case)]
+    return len(found), sum(found)
+
+
+def _histories(case: Case) -> Iterator[tuple[Accounts, list[AccountOperation]]]:
+    """Yield the histories of accounts that can be told apart, each with a model of them, as they began."""
+    start = min((position for each in case.asked if (position := case.position_of(each))), default=1) - 1
+    accounts = _looked_at(case)
+    group: dict[str, tuple[str, ...]] = {account: (account,) for account in accounts}
+    for each in case.reads:
+        if each.kind == "total" and all(account in accounts for account in each.accounts):
+            group.update(dict.fromkeys(each.accounts, each.accounts))
+    members: dict[tuple[str, ...], list[AccountOperation]] = defaultdict(list)
+    for each in sorted(case.asked, key=lambda each: each.sent):
+        for names in {group[name] for name in _touched(each) if name in group}:
+            if len(members[names]) < OPERATIONS_MAX and (operation := _operation(each, names)) is not None:
+                members[names].append(operation)
+    for names, operations in members.items():
+        if not any(isinstance(each.input, Read) for each in operations):
+            continue
+        balances, floors = {}, {}
+        for name in names:
+            totals = case.course.totals_at(name, start)
+            balances[name] = totals.balance if totals else 0
+            low, _ = case.course.accounts[name].limits_at(start)
+            if low is not None:
+                floors[name] = low
+        yield Accounts(balances, floors), _beginning(operations)
+
+
+def _looked_at(case: Case) -> set[str]:
+    """The accounts that our clients alone have to do with, and of which nothing was ever held."""
+    held = {name for each in case.writes if each.kind == "hold" for name in (each.source, each.destination)}
+    read = {name for each in case.reads for name in (*each.accounts, each.destination)}
+    return {name for name in read - held if name in case.course.accounts}
+
+
+def _touched(asked: Asked) -> Iterable[str]:
+    return asked.accounts if asked.kind == "total" else (asked.source, asked.destination)
+
+
+def _operation(asked: Asked, names: tuple[str, ...]) -> AccountOperation | None:
+    """Return what a request is for a group of accounts; None: it says nothing of them."""
+    returned = asked.ended if asked.outcome else None
+    if asked.kind in {"total", "read"}:
+        if asked.outcome != READ or not (asked.kind == "total" or asked.is_linearizable):
+            return None
+        wanted = asked.accounts if asked.kind == "total" else (asked.destination,)
+        read = Read(wanted)
+        output = tuple(asked.balances.get(name, 0) for name in wanted)
+        return AccountOperation(client=asked.client, invoked=asked.sent, returned=returned, input=read, output=output)
+    if asked.kind != "post" or asked.is_undone or (asked.outcome and asked.outcome not in {POSTED, REFUSED}):
+        return None
+    source = asked.source if asked.source in names else None
+    destination = asked.destination if asked.destination in names else None
+    if asked.outcome == REFUSED and source is None:
+        return None
+    return AccountOperation(
+        client=asked.client,
+        invoked=asked.sent,
+        returned=returned,
+        input=Transfer(source, destination, asked.amount),
+        output=asked.outcome or None,
+    )
+
+
+def _beginning(operations: list[AccountOperation]) -> list[AccountOperation]:
+    """Where it was cut, what was not over yet has no end."""
+    if len(operations) < OPERATIONS_MAX:
+        return operations
+    cut = operations.pop().invoked
+    return [
+        each
+        if each.returned is not None and each.returned < cut
+        else AccountOperation(
+            client=each.client, invoked=each.invoked, returned=None, input=each.input, output=each.output
+        )
+        for each in operations
+        if (each.returned is not None and each.returned < cut) or isinstance(each.input, Transfer)
+    ]
