@@ -18,7 +18,9 @@
 """
 
 from fivenines.drill.checker.evidence import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
+from fivenines.drill.checker.gathering import Places, gather, gather_from, places_of
 from fivenines.drill.checker.judging import JUDGED, Judgement, judge
+from fivenines.drill.checker.sampling import Sampling
 from fivenines.drill.checker.stretches import SLOW_S, Stretch, stretch
 
 __all__ = [
@@ -29,9 +31,14 @@ __all__ = [
     "FeedSaid",
     "Judgement",
     "NodeSaid",
+    "Places",
+    "Sampling",
     "SqlSaid",
     "Stretch",
     "Told",
+    "gather",
+    "gather_from",
     "judge",
+    "places_of",
     "stretch",
 ]
