@@ -118,7 +118,9 @@ def run(
         if not chosen:
             raise typer.BadParameter("no drill of the catalogue is tagged so")
         where = _where(network=network, netns=netns, folder=folder, platform=platform, on=on, to=to)
-        _carry_out(chosen, where, rate=rate, seed=seed, override=override, to=to, json=json)
+        what = " ".join(drills) if drills else "--all"
+        command = f"fivenines drill run {what}{' --short' if short else ''} --seed {seed} --rate {rate:g}"
+        _carry_out(chosen, where, rate=rate, seed=seed, override=override, to=to, json=json, command=command)
 
 
 def show(tag: TagOption = None, short: ShortOption = False, json: JSON = False) -> None:
@@ -225,14 +227,21 @@ def _where(
 
 
 def _carry_out(
-    drills: "Sequence[Drill]", where: "Where", *, rate: float, seed: int, override: str, to: Path, json: bool
+    drills: "Sequence[Drill]",
+    where: "Where",
+    *,
+    rate: float,
+    seed: int,
+    override: str,
+    to: Path,
+    json: bool,
+    command: str,
 ) -> "list[DrillResult]":
     """Carry drills out, show how they go, report, and end with 1 if one did not pass."""
-    import msgspec
-
     from fivenines.drill.drills.runner import Terms
     from fivenines.drill.drills.session import carry_out_all
-    from fivenines.drill.drills.showing import Shown, is_good, results_table
+    from fivenines.drill.drills.showing import Shown, is_good
+    from fivenines.drill.reporting import table, write
 
     began = time.monotonic()
     shown = Shown(errors, quiet=json)
@@ -246,12 +255,14 @@ def _carry_out(
     to.mkdir(parents=True, exist_ok=True)
     with shown.shown():
         _run(work())
-    (to / "drills-full.json").write_bytes(msgspec.json.encode(results))
+    written = write(results, to, commands=[command]) if results else []
     if json:
         print_json({"good": is_good(results), "took_s": round(time.monotonic() - began, 1), "drills": results})
     else:
-        out.print(results_table(results, out))
-        out.print(f"{to / 'drills-full.json'}, after {time.monotonic() - began:.0f} s", style="dim", soft_wrap=True)
+        if results:
+            out.print(table(results))
+        told = ", ".join(map(str, written)) or "nothing was begun"
+        out.print(f"{told}; after {time.monotonic() - began:.0f} s", style="dim", soft_wrap=True)
     if not is_good(results) or len(results) < len(drills):
         raise typer.Exit(1)
     return results
@@ -277,8 +288,8 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     import httpx
     import uvloop
 
+    from fivenines.drill.load.running import LoadFailedError
     from fivenines.drill.running import PlatformFailedError
-    from fivenines.drill.steady import SteadyFailedError
     from fivenines.journal import JournalError
     from fivenines.platform.local.agent_client import AgentError
 
@@ -286,5 +297,5 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         uvloop.run(work)
     except asyncio.CancelledError:
         errors.print("stopped", style="yellow")
-    except (PlatformFailedError, SteadyFailedError, AgentError, JournalError, httpx.HTTPError, OSError) as error:
+    except (PlatformFailedError, LoadFailedError, AgentError, JournalError, httpx.HTTPError, OSError) as error:
         raise CommandFailedError(f"it could not be carried out: {error}") from error

@@ -1,68 +1,35 @@
-"""The load of a drill, whoever makes it: begun, listened to, ended."""
+"""The load of a drill: two clients in each region, who ask DNS and go on whatever happens."""
 
-import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
-from fivenines.drill.events import load_for
-from fivenines.drill.load.asked import Asked
+from fivenines.drill.load.plan import Plan
+from fivenines.drill.load.running import RunningLoad
+from fivenines.drill.load.shapes import Steady
 from fivenines.drill.running import RunningPlatform
-from fivenines.drill.steady import SteadyLoad
+from fivenines.platform.topology import Topology
 
-__all__ = ["DrillLoad"]
+__all__ = ["load_for", "plan_for"]
 
 
-class DrillLoad:
-    """Clients who ask DNS and go on whatever happens, in a process of their own.
+def plan_for(topology: Topology, *, rate_per_s: float, seed: int, name: str) -> Plan:
+    """Describe the load of a drill.
 
     Args:
-        platform: whom they ask.
-        rate_per_s: how many requests a second, of all of them together.
+        topology: of the platform.
+        rate_per_s: requests a second, of all clients together.
         seed: what they ask is drawn from it.
         name: their accounts are their own.
-        log: for what goes wrong with them.
     """
+    nearest_first = tuple(topology.nameservers_of(place.name) for place in topology.regions)
+    return Plan(
+        url=topology.url,
+        nameservers=(*nearest_first, *nearest_first),
+        shape=Steady(rate_per_s=rate_per_s),
+        seed=seed,
+        name=name,
+    )
 
-    def __init__(self, platform: RunningPlatform, *, rate_per_s: float, seed: int, name: str, log: Path) -> None:
-        del seed
-        self.rate_per_s = rate_per_s
-        self._load = SteadyLoad(load_for(platform, rate_per_s=rate_per_s, name=name), log)
-        self._asked: list[Asked] = []
 
-    @property
-    def asked(self) -> Sequence[Asked]:
-        """Requests that have ended, in the order of their ends."""
-        for each in self._load.asked[len(self._asked) :]:
-            self._asked.append(
-                Asked(
-                    due=each.due,
-                    client=each.client,
-                    kind="post" if each.id else "read",
-                    id=each.id,
-                    source="bank",
-                    destination=each.account,
-                    amount=each.amount,
-                    sent=each.due,
-                    ended=each.ended,
-                    outcome=each.outcome,
-                    position=each.position,
-                    error=each.error,
-                )
-            )
-        return self._asked
-
-    async def start(self) -> None:
-        """Begin, and return when requests go out."""
-        await self._load.start()
-
-    async def wait_ended(self, moment: float) -> None:
-        """Wait until a moment is over, and all that was due before it has ended."""
-        await self._load.wait_ended(moment)
-
-    async def stop(self) -> None:
-        """Ask nothing more, and return when all that was asked has ended."""
-        await self._load.stop()
-
-    async def discard(self) -> None:
-        """Leave no process behind."""
-        await asyncio.shield(self._load.discard())
+def load_for(platform: RunningPlatform, *, rate_per_s: float, seed: int, name: str, log: Path) -> RunningLoad:
+    """Return the load of a drill, not begun; `log` is for what goes wrong with it."""
+    return RunningLoad(plan_for(platform.topology, rate_per_s=rate_per_s, seed=seed, name=name), log)

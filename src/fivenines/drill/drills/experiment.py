@@ -148,6 +148,8 @@ class Ours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times the usual rate."""
     warm_s: Seconds = 2.0
     """How long the load goes before anything is done."""
+    limit_s: Seconds | None = None
+    """After so long no further step of the method begins."""
     settle_s: Seconds = 90.0
     """How long the platform may take until it is whole again."""
 

@@ -1,8 +1,13 @@
 """Have the checker judge what clients of a drill were told."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fivenines.drill.drills.clients import DrillLoad
+from fivenines.drill.checker.evidence import NodeSaid
+from fivenines.drill.checker.gathering import SOMETHING_WRONG, gather
+from fivenines.drill.checker.judging import judge
+from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding, GuaranteeVerdict
 from fivenines.drill.running import RunningPlatform
 
@@ -18,16 +23,30 @@ class Judged:
     lost: int = 0
     doubled: int = 0
     reordered: int = 0
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why a drill is not passed."""
-        return [f"{each.kind}: {each.what}" for each in self.findings]
+    reasons: tuple[str, ...] = ()
+    """Why the drill is not passed."""
 
 
-async def judge_drill(platform: RunningPlatform, load: DrillLoad) -> Judged:
-    """Hold all that was answered against the journal and every node."""
-    disk = await platform.read_journal()
-    done = [each for each in load.asked if each.id and each.outcome == "posted"]
-    lost = [each for each in done if each.id not in disk.carried_out]
-    return Judged(lost=len(lost))
+async def judge_drill(platform: RunningPlatform, asked: Sequence[Asked], samples: Sequence[NodeSaid]) -> Judged:
+    """Ask everybody, and hold all that clients were told against it.
+
+    Args:
+        platform: runs, and nobody asks it for anything any more.
+        asked: what clients asked, and were told.
+        samples: what nodes said meanwhile.
+    """
+    try:
+        evidence = await gather(platform, asked, samples=samples)
+    except SOMETHING_WRONG as error:
+        return Judged(reasons=(f"nothing can be judged: {error}",))
+    said = await asyncio.to_thread(judge, evidence)
+    reasons = [f"{kind}: {count:,}" for kind, count in said.counts.items()]
+    reasons += [] if said.acknowledged else ["nothing was acknowledged, so there is nothing to judge"]
+    return Judged(
+        findings=said.findings,
+        guarantees=said.guarantees,
+        lost=said.lost,
+        doubled=said.doubled,
+        reordered=said.reordered,
+        reasons=tuple(reasons),
+    )

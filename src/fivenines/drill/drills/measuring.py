@@ -114,7 +114,7 @@ def recovery_of(
         began: when the drill began.
         until: when the next fault began, or all was over.
         rate_per_s: requests a second.
-        whole_after_s: from the fault's beginning until all ran again.
+        whole_after_s: from the fault's beginning until all was found to run again; None if it was not.
     """
     at, end = fault.began - began, until - began
     here = [each for each in moments if at <= each.at < end]
@@ -126,6 +126,9 @@ def recovery_of(
         # Clocks of several processes: an action may seem to begin just before what it is about was seen.
         seen = min(seen, max(decided, at))
         decided = max(decided, seen)
+    if whole_after_s is not None and (last := max((each.at for each in here if each.kind == "done"), default=None)):
+        # A drill leaves a fault alone for a while, whatever happens. The last that was done made it whole.
+        whole_after_s = min(whole_after_s, last - at)
     due = [each for each in asked if fault.began <= each.due < until]
     ended = [each.ended for each in due if each.error or each.latency_s > SUFFERS_S]
     # Who was under way when it began suffers from it as well.

@@ -26,10 +26,12 @@ import msgspec
 
 from fivenines.control.budget import YEAR_S
 from fivenines.control.timeline import Event
+from fivenines.drill.checker.gathering import places_of
+from fivenines.drill.checker.sampling import Sampling
 from fivenines.drill.drills import measuring, probes, tolerance
 from fivenines.drill.drills.about import about_machine, versions
 from fivenines.drill.drills.checking import find_function
-from fivenines.drill.drills.clients import DrillLoad
+from fivenines.drill.drills.clients import load_for
 from fivenines.drill.drills.experiment import Activity, When
 from fivenines.drill.drills.guarding import Harm, harm, why_not_begin
 from fivenines.drill.drills.judging import Judged, judge_drill
@@ -37,8 +39,10 @@ from fivenines.drill.drills.providing import ActivityFailedError, carry_out
 from fivenines.drill.drills.reading import Drill
 from fivenines.drill.drills.scene import Scene
 from fivenines.drill.drills.substituting import configure, substitute
+from fivenines.drill.drills.watching import Watcher
 from fivenines.drill.faults import FAULTS
-from fivenines.drill.results import Checked, DrillResult, GuaranteeVerdict, Verdict
+from fivenines.drill.load.running import RunningLoad
+from fivenines.drill.results import Checked, DrillResult, GuaranteeVerdict, Moment, Verdict
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.isolation import why_not as why_no_netns
@@ -52,6 +56,7 @@ _AFTER_S = 1.0
 """What was due just before all was whole again belongs to the drill, too."""
 _EVENTS_MAX = 1_000
 _TIMELINE_LATE_S = 0.5
+_SAMPLE_S = 2.0
 
 T = TypeVar("T")
 
@@ -142,7 +147,7 @@ class _DrillRun:
             return self._not_begun("refused", why)
         folder = self._platform.folder / "drills" / drill.name
         folder.mkdir(parents=True, exist_ok=True)
-        load = DrillLoad(
+        load = load_for(
             self._platform,
             rate_per_s=self._rate_per_s,
             seed=terms.seed,
@@ -166,25 +171,31 @@ class _DrillRun:
         finally:
             await load.discard()
 
-    async def _on(self, scene: Scene, load: DrillLoad, folder: Path) -> DrillResult:
+    async def _on(self, scene: Scene, load: RunningLoad, folder: Path) -> DrillResult:
         self._telling.step("hypothesis before")
         if When.BEFORE in self._drill.said.when:
             await self._look(scene, When.BEFORE)
         if self._reasons and not self._terms.override:
             return self._not_begun("refused", *self._reasons)
-        stopped = await self._watched(scene, self._method(scene))
-        await self._finish(scene, stopped)
-        ended = time.monotonic()
+        nodes = places_of(self._platform.topology).nodes
+        async with Watcher(self._platform, self._began_at) as watcher, Sampling(nodes, every_s=_SAMPLE_S) as sampling:
+            stopped = await self._watched(scene, self._method(scene))
+            await self._finish(scene, stopped)
+            ended = time.monotonic()
         await load.wait_ended(ended + _AFTER_S)
         self._telling.step("hypothesis after")
         if When.AFTER in self._drill.said.when:
             await self._look(scene, When.AFTER)
         await load.stop()
-        ended = time.monotonic()
+        ended, ended_at = time.monotonic(), time.time()
         (folder / "asked.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, load.asked)))
         self._telling.step("judging all answers")
-        judged = await judge_drill(self._platform, load)
-        return self._result(scene, judged, await self._timeline(), ended, stopped)
+        judged = await judge_drill(self._platform, load.asked, sampling.said)
+        seen = [
+            *watcher.moments,
+            *measuring.moments_of(await self._timeline(), began_at=self._began_at, ended_at=ended_at),
+        ]
+        return self._result(scene, judged, sorted(seen, key=lambda moment: moment.at), ended, stopped)
 
     # --- before ---------------------------------------------------------------------------------------------------
 
@@ -209,6 +220,8 @@ class _DrillRun:
         """Take all steps, undo, and wait until the platform is whole again. Raises ActivityFailedError and others."""
         async with asyncio.TaskGroup() as tasks:
             for activity in self._drill.said.method:
+                if (limit_s := self._drill.ours.limit_s) is not None and scene.now > limit_s:
+                    break
                 self._telling.step(activity.name)
                 step = self._step(scene, activity)
                 if activity.background:
@@ -289,7 +302,8 @@ class _DrillRun:
         """Keep a look, if it tells something: during a drill the first one, and each change."""
         if when is When.DURING and self._last.get(probe) == is_held:
             return
-        self._last[probe] = is_held
+        if when is When.DURING:
+            self._last[probe] = is_held
         value = str(found) if isinstance(found, Exception | str) else msgspec.json.encode(found).decode()
         self._checked.append(
             Checked(
@@ -347,11 +361,10 @@ class _DrillRun:
         return msgspec.structs.replace(result, checked=tuple(self._checked), began_at=self._began_at)
 
     def _result(
-        self, scene: Scene, judged: Judged, events: Sequence[Event], ended: float, stopped: str | None
+        self, scene: Scene, judged: Judged, seen: Sequence[Moment], ended: float, stopped: str | None
     ) -> DrillResult:
         drill, spec = self._drill, self._platform.topology.spec
         asked = scene.since_began()
-        seen = measuring.moments_of(events, began_at=self._began_at, ended_at=time.time())
         faults = sorted(scene.gone, key=lambda fault: fault.began)
         starts = [*(each.began for each in faults[1:]), ended]
         recoveries = [

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from fivenines.drill.drills.guarding import Harm
 from fivenines.drill.drills.reading import Drill
-from fivenines.drill.results import DrillResult, Recovery, Verdict
+from fivenines.drill.results import DrillResult, Verdict
 
-__all__ = ["Shown", "catalogue_table", "is_good", "results_table", "verdict_line"]
+__all__ = ["Shown", "catalogue_table", "is_good", "verdict_line"]
 
 WIDTH = 100
 """Tables are no wider than this, nor than the terminal."""
@@ -127,43 +127,6 @@ def verdict_line(result: DrillResult) -> Iterator[Text]:
             yield Text(f"      {step}", style="dim")
 
 
-def results_table(results: Sequence[DrillResult], console: Console) -> RenderableType:
-    """Return a table of all drills, and a sum below it."""
-    table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
-    table.add_column("drill", ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("verdict", no_wrap=True)
-    for heading in ("requests", "failed", "lost", "longest", "recovery", "budget", "took"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for each in results:
-        has_run = each.requests > 0
-        table.add_row(
-            each.name,
-            Text(each.verdict, style=_STYLES[each.verdict]),
-            f"{each.requests:,}" if has_run else "",
-            _red(each.failed_requests) if has_run else "",
-            _red(each.lost) if has_run else "",
-            f"{each.longest_pause_s:.2f} s" if has_run else "",
-            _recovery(each.recoveries) if has_run else "",
-            f"{each.budget_s:.2f} s" if has_run else "",
-            f"{each.took_s:.0f} s" if has_run else "",
-        )
-    counts = {verdict: sum(1 for each in results if each.verdict == verdict) for verdict in _STYLES}
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    requests, lost = sum(each.requests for each in results), sum(each.lost for each in results)
-    failed, budget_s = sum(each.failed_requests for each in results), sum(each.budget_s for each in results)
-    doubled = sum(each.doubled for each in results)
-    style = "bold green" if is_good(results) else "bold red"
-    total = Text.assemble(
-        (f"{told}.", style),
-        f" {requests:,} requests: {failed:,} failed, {lost} lost, {doubled} doubled, {budget_s:.2f} s of the budget",
-    )
-    cost = sum(each.cost or 0.0 for each in results)
-    currency = next((each.currency for each in results if each.currency), "")
-    if currency:
-        total.append(f", {cost:,.2f} {currency}")
-    return Group(table, total)
-
-
 def catalogue_table(drills: Sequence[Drill], console: Console) -> RenderableType:
     """Return a table of drills: what is done, and what for."""
     table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
@@ -174,12 +137,3 @@ def catalogue_table(drills: Sequence[Drill], console: Console) -> RenderableType
     for each in drills:
         table.add_row(each.name, each.said.title, ", ".join(each.guarantees), each.ours.bound)
     return table
-
-
-def _recovery(recoveries: Sequence[Recovery]) -> str:
-    known = [each.recovery_s for each in recoveries if each.recovery_s is not None]
-    return f"{max(known):.2f} s" if known else ""
-
-
-def _red(count: int) -> Text:
-    return Text(f"{count:,}", style="bold red" if count else "")
