@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded bench budget events history crash long simulate clean
+.PHONY: help test lint format demo demo-embedded bench bench-failover budget events history crash long simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -16,7 +16,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 test: lint ## lint, then the unit, property, integration and end-to-end tests
-	@$(PYTHON_IN_VENV) -m pytest $(TESTS)
+	@$(PYTHON_IN_VENV) -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: .venv/.ready-dev ## check format, rules, types and import contracts
 	@$(PYTHON_IN_VENV) -m ruff format --check --quiet . || { echo "lint: run 'make format'"; exit 1; }
@@ -36,6 +36,9 @@ demo-embedded: .venv/.ready-run ## the same with one process, killed twice
 
 bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 	@$(PYTHON_IN_VENV) -m bench
+
+bench-failover: .venv/.ready-bench ## kill and cut off us and PostgreSQL with Patroni, and tell how long clients waited; as root (TRIALS=5)
+	@$(PYTHON_IN_VENV) -m bench.failover --trials $(or $(TRIALS),3)
 
 budget: .venv/.ready-bench ## fill a journal in etcd at full speed for ten minutes, and judge it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m bench.budget --minutes $(or $(MINUTES),10)

@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis runs, where real books are, how long crash tests run, and where logs go."""
+"""What all tests share: how hypothesis runs, where data is, where logs go, and which tests run at the same time."""
 
 import logging
 import os
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests.side_by_side import Room
 
 # No deadlines: a slow machine is no defect, and no test judges time.
 settings.register_profile("fivenines", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -40,3 +42,33 @@ def data_dir() -> Path:
 def crash_factor() -> int:
     """How many times its usual number of rounds a crash test runs: more than 1 under `make crash`."""
     return int(os.environ.get("FIVENINES_CRASH_FACTOR", "1"))
+
+
+ROOM = pytest.StashKey[Room]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell workers that run beside each other where they meet."""
+    if hasattr(config, "workerinput"):
+        assert config.cache is not None
+        config.stash[ROOM] = Room(config.cache.mkdir("room"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave for good."""
+    if (room := config.stash.get(ROOM, None)) is not None:
+        room.close()
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Let a file of tests that wants the machine to itself have it: see `tests.side_by_side`."""
+    room = item.config.stash.get(ROOM, None)
+    if room is None:
+        return (yield)
+    room.enter(item.path, alone=item.get_closest_marker("alone") is not None)
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            room.leave()

@@ -18,6 +18,8 @@ from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
 from fivenines.platform.local.dying import dying_with_us
 from tests.e2e.platforms import free_network, left_of, need_servers
 
+pytestmark = pytest.mark.alone
+
 COMMAND = (sys.executable, "-m", "fivenines.drill.demo")
 
 

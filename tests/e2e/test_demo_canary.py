@@ -17,6 +17,8 @@ from fivenines.drill.supervise import LedgerProcess, Ready
 from fivenines.journal.verify import verify
 from tests.e2e.platforms import free_network, need_servers
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -12,6 +12,8 @@ from fivenines.drill.on_platform import OnPlatform
 from fivenines.drill.supervise import LedgerFailedError
 from tests.e2e.platforms import free_network, need_servers, wait_until_nothing_is_left
 
+pytestmark = pytest.mark.alone
+
 
 async def pids(place: OnPlatform) -> dict[str, int]:
     """The process ids of everything that a region runs, and of the agents."""

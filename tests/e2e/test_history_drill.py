@@ -14,6 +14,8 @@ from fivenines.ledger import Outcome, PostOne, State, decode
 from tests.integration.archive.lives import archive_life, make_life
 from tests.integration.etcd.clusters import need_etcd
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.long
 @pytest.mark.crash

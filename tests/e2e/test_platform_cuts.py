@@ -8,7 +8,7 @@ from fivenines.drill.disturb import CATALOGUE, Disturbance
 from fivenines.platform.local.isolation import why_not
 from tests.e2e.platforms import Stage, staged
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from fivenines.drill.disturb import CATALOGUE, Disturbance
 from tests.e2e.platforms import Stage, staged
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.view import View
 from tests.e2e.platforms import Played, played
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600), pytest.mark.long]
 
 RATE_PER_S = 30.0
 DECLARED = {

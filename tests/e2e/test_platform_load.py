@@ -17,6 +17,8 @@ from fivenines.drill.steady_judge import judge_steady, stretch
 from tests.e2e.platforms import left_of
 from tests.e2e.serving import Server
 
+pytestmark = pytest.mark.alone
+
 RATE_PER_S = 40.0
 T = TypeVar("T")
 

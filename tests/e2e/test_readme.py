@@ -25,6 +25,8 @@ from tests.e2e.platforms import free_network, left_of, need_servers
 from tests.e2e.serving import Api, run_server
 from tests.integration.etcd.clusters import need_etcd
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:9959"
 MEMBERS = "127.0.1.1:2379,127.0.2.1:2379,127.0.3.1:2379"

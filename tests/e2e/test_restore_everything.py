@@ -19,6 +19,8 @@ from fivenines.drill.supervise import LedgerFailedError, LedgerProcess
 from fivenines.node import snapshots
 from tests.integration.etcd.clusters import need_etcd
 
+pytestmark = pytest.mark.alone
+
 ACCOUNTS = 50
 
 

@@ -22,7 +22,7 @@ from fivenines.client import Ledger, new_id
 from fivenines.platform.topology import PORTS
 from tests.e2e.platforms import EXAMPLES, Played, left_of, played
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 PEAK_PER_S = 3_000
 """Two regions carry it, one does not: each node takes 1,000."""

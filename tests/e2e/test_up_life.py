@@ -18,6 +18,8 @@ from fivenines.platform.topology import PORTS
 from fivenines.traffic.edge import process as edge_process
 from tests.e2e.platforms import Played, free_network, left_of, need_servers, played, wait_until_nothing_is_left
 
+pytestmark = pytest.mark.alone
+
 UP = (sys.executable, "-m", "fivenines", "up")
 
 

@@ -4,14 +4,16 @@ What drills, benchmarks and tests keep their journal in. Only what the system's 
 without it is told so (`EtcdMissingError`).
 """
 
+import contextlib
+import errno
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,8 @@ REGION_NAMES = ("eu-west", "eu-north", "us-east", "us-west", "ap-south")
 HEARTBEAT_MS, ELECTION_MS = 20, 200
 """For members on one machine; docs/operations.md says what suits real distances."""
 START_S_MAX = 60.0
+_PORTS = range(10_000, 32_768)
+_PORTS_TRIED_MAX = 1_000
 MIB = 1024 * 1024
 
 
@@ -153,15 +157,23 @@ def etcd_program() -> str:
 
 
 def free_ports(count: int, *, host: str = "127.0.0.1") -> list[int]:
-    """Find ports of a loopback address that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Find ports of a loopback address that nobody listens on.
+
+    They are below those that the kernel gives to clients: until a server listens there, no connection of anybody takes
+    one of them. And they are drawn by real chance, so that two who look at the same time find different ones.
+    """
+    found: list[int] = []
+    with contextlib.ExitStack() as stack:
+        for port in random.SystemRandom().sample(_PORTS, _PORTS_TRIED_MAX):
+            if len(found) == count:
+                break
+            probe = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # somebody has it
+                probe.bind((host, port))
+                found.append(port)
+    if len(found) < count:
+        raise OSError(errno.EADDRINUSE, f"there are not {count} free ports on {host}")
+    return found
 
 
 def make_cluster(
@@ -218,7 +230,7 @@ def make_cluster(
     return Cluster(found)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(cluster: Cluster) -> Iterator[Cluster]:
     """Start the members, wait until they answer, and kill them at the end."""
     try:

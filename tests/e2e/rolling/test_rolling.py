@@ -27,6 +27,8 @@ from fivenines.node import snapshots
 from tests.e2e.rolling.next_version import FIELD, NEXT_RULES, NEXT_VERSION
 from tests.integration.etcd.clusters import need_etcd
 
+pytestmark = pytest.mark.alone
+
 HOSTS = ("127.0.1.1", "127.0.2.1", "127.0.3.1")
 REGIONS = ("eu-west", "eu-north", "us-east")
 LAUNCHER = Path(__file__).with_name("launcher.py")

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, Any, Self
 import httpx
 import pytest
 
+from fivenines.drill.members import free_ports
 from fivenines.traffic.edge import EdgeSettings, Runtime, Server, Timeouts, check, command, config, find_haproxy
 
 __all__ = ["PATIENCE_S", "Edge", "Load", "Node", "Platform", "edges", "free_port", "wait_until"]
@@ -26,9 +26,7 @@ _SMALL_NODE = Path(__file__).with_name("small_node.py")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return int(listener.getsockname()[1])
+    return free_ports(1, host=host)[0]
 
 
 async def wait_until(condition: Callable[[], Awaitable[object]], what: str) -> None:
