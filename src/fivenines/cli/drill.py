@@ -21,15 +21,18 @@ from fivenines.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from fivenines.drill.drills.days import Day, Standing
     from fivenines.drill.drills.reading import Drill
     from fivenines.drill.drills.runner import Terms
     from fivenines.drill.drills.session import Where
+    from fivenines.drill.drills.soak import Round
     from fivenines.drill.results import DrillResult
 
 __all__ = ["register"]
 
 _RATE = 100.0
 _OUT = Path("build")
+_SCHEDULE = Path("game-days.yaml")
 
 FileArgument = Annotated[
     list[str] | None,
@@ -60,6 +63,7 @@ OnOption = Annotated[
 OverrideOption = Annotated[
     str, typer.Option("--override", metavar="REASON", help="Begin although something speaks against it; it is logged.")
 ]
+ScheduleOption = Annotated[Path, typer.Option("--schedule", metavar="FILE", help="Which game days there are, in YAML.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="For the report.")]
 
 _EXAMPLES = """
@@ -85,6 +89,11 @@ def register(app: typer.Typer) -> None:
     drill.command(epilog=_EXAMPLES)(run)
     drill.command(name="list")(show)
     drill.command()(check)
+    drill.command()(soak)
+    game_days = typer.Typer(help="Game days: what is due, and doing it.", invoke_without_command=True)
+    game_days.callback()(days)
+    game_days.command(name="run")(run_days)
+    drill.add_typer(game_days, name="days")
     app.add_typer(drill, name="drill")
 
 
@@ -120,7 +129,166 @@ def run(
         where = _where(network=network, netns=netns, folder=folder, platform=platform, on=on, to=to)
         what = " ".join(drills) if drills else "--all"
         command = f"fivenines drill run {what}{' --short' if short else ''} --seed {seed} --rate {rate:g}"
-        _carry_out(chosen, where, rate=rate, seed=seed, override=override, to=to, json=json, command=command)
+        results = _carry_out(chosen, where, rate=rate, seed=seed, override=override, to=to, json=json, command=command)
+        _end(results, len(chosen))
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.1)] = 10.0,
+    at_once: Annotated[int, typer.Option(help="How many faults at most are in force at one time.", min=1, max=4)] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and do nothing.")] = False,
+    rate: RateOption = _RATE,
+    seed: SeedOption = 1,
+    network: NetworkOption = 0,
+    netns: NetnsOption = None,
+    folder: PlaceOption = None,
+    platform: PlatformOption = None,
+    on: OnOption = None,
+    override: OverrideOption = "",
+    to: OutOption = _OUT,
+    json: JSON = False,
+) -> None:
+    """Let random faults happen, one or several at once, which together never take more than one failure domain.
+
+    The same seed gives the same plan. Exit status as of `run`.
+    """
+    from fivenines.cli.plan import read_declared
+    from fivenines.cli.up import read_folder
+    from fivenines.drill.drills.soak import RegionParts, plan_soak, soak_drill
+    from fivenines.platform.topology import make_topology
+
+    configure_logs(as_json=json)
+    with telling_errors(), _telling_usage():
+        where = _where(network=network, netns=netns, folder=folder, platform=platform, on=on, to=to)
+        if on is not None:
+            topology = read_folder(on)
+        else:
+            topology = make_topology(read_declared(platform).platform, where.folder, home=Path(), network=network)
+        parts = [
+            RegionParts(name=each.name, nodes=each.nodes, has_journal=each.has_journal) for each in topology.regions
+        ]
+        plan = plan_soak(parts, seconds=minutes * 60, seed=seed, at_once=at_once, is_apart=where.is_apart)
+        if dry_run:
+            _tell_plan(plan, json=json)
+            return
+        drill = soak_drill(plan, seconds=minutes * 60, seed=seed)
+        command = f"fivenines drill soak --minutes {minutes:g} --seed {seed} --at-once {at_once} --rate {rate:g}"
+        _end(_carry_out([drill], where, rate=rate, seed=seed, override=override, to=to, json=json, command=command), 1)
+
+
+def _tell_plan(plan: "Sequence[Round]", *, json: bool) -> None:
+    if json:
+        print_json({"rounds": plan})
+        return
+    for number, each in enumerate(plan, start=1):
+        for step in each.steps:
+            how = "".join(f", {name} {value}" for name, value in step.arguments.items())
+            out.print(
+                f"round {number:>3}  {step.begins_s:5.1f} to {step.ends_s:5.1f} s  "
+                f"{step.fault.replace('_', ' ')} {step.target}{how}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def days(
+    context: typer.Context,
+    schedule: ScheduleOption = _SCHEDULE,
+    json: JSON = False,
+) -> None:
+    """Show which game days are due, which are overdue, and how well the cadence was kept. Status 1: one is overdue."""
+    if context.invoked_subcommand is not None:
+        return
+    configure_logs(as_json=json)
+    with telling_errors(), _telling_usage():
+        found = _standing(schedule)
+        if json:
+            print_json({"days": found})
+        else:
+            from fivenines.drill.drills.showing import days_table
+
+            out.print(days_table(found, out, now=time.time()))
+        if any(each.state in {"overdue", "never held"} for each in found):
+            raise typer.Exit(1)
+
+
+def run_days(
+    day: Annotated[list[str] | None, typer.Argument(metavar="DAY", help="Only these, due or not.")] = None,
+    schedule: ScheduleOption = _SCHEDULE,
+    rate: RateOption = _RATE,
+    seed: SeedOption = 1,
+    network: NetworkOption = 0,
+    netns: NetnsOption = None,
+    folder: PlaceOption = None,
+    platform: PlatformOption = None,
+    on: OnOption = None,
+    override: OverrideOption = "",
+    to: OutOption = _OUT,
+    json: JSON = False,
+) -> None:
+    """Carry out the game days that are due, and write down that they were held. Exit status as of `run`."""
+    from fivenines.drill.drills.days import add_held, history_file
+    from fivenines.drill.drills.days import held as sum_up
+
+    configure_logs(as_json=json)
+    with telling_errors(), _telling_usage():
+        found = _standing(schedule)
+        if unknown := set(day or ()) - {each.day.name for each in found}:
+            raise typer.BadParameter(f"{min(unknown)!r} is no day of {schedule}")
+        wanted = [each.day for each in found if (each.day.name in day if day else each.state != "held")]
+        if not wanted:
+            if json:
+                print_json({"good": True, "days": []})
+            else:
+                out.print("nothing is due", style="green")
+            return
+        where = _where(network=network, netns=netns, folder=folder, platform=platform, on=on, to=to)
+        every: list[DrillResult] = []
+        count = 0
+        for each in wanted:
+            drills = _drills_of(each, schedule)
+            count += len(drills)
+            if not json:
+                out.print(f"[bold]{_escaped(each.name)}[/]: {counted(len(drills), 'drill')}")
+            began = time.time()
+            command = f"fivenines drill days run {each.name} --schedule {schedule} --seed {seed} --rate {rate:g}"
+            into = to if len(wanted) == 1 else to / each.name
+            results = _carry_out(
+                drills, where, rate=rate, seed=seed, override=override, to=into, json=json, command=command
+            )
+            every += results
+            if len(results) < len(drills):  # somebody stopped it: it was not held
+                break
+            add_held(history_file(schedule), sum_up(each, results, at=began, seed=seed))
+        _end(every, count)
+
+
+def _drills_of(day: "Day", schedule: Path) -> "list[Drill]":
+    from fivenines.drill.drills.choosing import catalogue, choose
+
+    if not day.drills:
+        return choose(catalogue(), tags=day.tags, short=day.short)
+    files = [str(schedule.parent / each) if each.endswith((".yaml", ".yml", ".json")) else each for each in day.drills]
+    return choose(_found(files), tags=day.tags, short=day.short)
+
+
+def _standing(schedule: Path) -> "list[Standing]":
+    from fivenines.drill.drills.days import (
+        HistoryUnreadableError,
+        history_file,
+        read_history,
+        read_schedule,
+        standing,
+    )
+
+    try:
+        return standing(read_schedule(schedule), read_history(history_file(schedule)), time.time())
+    except HistoryUnreadableError as error:
+        raise CommandFailedError(str(error), hint="mend or move the file: nothing is written to it before") from error
+    except OSError as error:
+        raise CommandFailedError(
+            f"{error.strerror}: {error.filename}", hint="a schedule is a file in YAML: see docs/drills.md"
+        ) from error
 
 
 def show(tag: TagOption = None, short: ShortOption = False, json: JSON = False) -> None:
@@ -237,7 +405,7 @@ def _carry_out(
     json: bool,
     command: str,
 ) -> "list[DrillResult]":
-    """Carry drills out, show how they go, report, and end with 1 if one did not pass."""
+    """Carry drills out, show how they go, and report. Returns what came of those that were begun."""
     from fivenines.drill.drills.runner import Terms
     from fivenines.drill.drills.session import carry_out_all
     from fivenines.drill.drills.showing import Shown, is_good
@@ -263,9 +431,15 @@ def _carry_out(
             out.print(table(results))
         told = ", ".join(map(str, written)) or "nothing was begun"
         out.print(f"{told}; after {time.monotonic() - began:.0f} s", style="dim", soft_wrap=True)
-    if not is_good(results) or len(results) < len(drills):
-        raise typer.Exit(1)
     return results
+
+
+def _end(results: "Sequence[DrillResult]", count: int) -> None:
+    """End with 1 if one of so many drills did not pass, or was not begun."""
+    from fivenines.drill.drills.showing import is_good
+
+    if not is_good(results) or len(results) < count:
+        raise typer.Exit(1)
 
 
 def _end_on_signal(terms: "Terms") -> None:

@@ -49,6 +49,8 @@ __all__ = [
 _LOOK_S = 0.2
 _ASK_S = 2.0
 _SAMPLE = 20
+_DNS_TRIES = 3
+"""As resolvers do: one packet may be lost."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,11 +151,13 @@ async def regions_named(scene: Scene) -> int:
     hosts = {place.host for place in topology.regions}
 
     async def ask(host: str) -> set[str]:
-        try:
-            answer = await dns.asyncquery.udp(question, host, port=PORTS.nameserver, timeout=1.0)
-        except (OSError, dns.exception.DNSException):
-            return set()
-        return {str(record) for each in answer.answer for record in each} & hosts
+        for _ in range(_DNS_TRIES):
+            try:
+                answer = await dns.asyncquery.udp(question, host, port=PORTS.nameserver, timeout=1.0)
+            except (OSError, dns.exception.DNSException):
+                continue
+            return {str(record) for each in answer.answer for record in each} & hosts
+        return set()
 
     return len(set().union(*await asyncio.gather(*map(ask, hosts))))
 

@@ -10,11 +10,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fivenines.drill.drills.days import Standing
 from fivenines.drill.drills.guarding import Harm
 from fivenines.drill.drills.reading import Drill
 from fivenines.drill.results import DrillResult, Verdict
 
-__all__ = ["Shown", "catalogue_table", "is_good", "verdict_line"]
+__all__ = ["Shown", "catalogue_table", "days_table", "is_good", "span", "verdict_line"]
 
 WIDTH = 100
 """Tables are no wider than this, nor than the terminal."""
@@ -137,3 +138,35 @@ def catalogue_table(drills: Sequence[Drill], console: Console) -> RenderableType
     for each in drills:
         table.add_row(each.name, each.said.title, ", ".join(each.guarantees), each.ours.bound)
     return table
+
+
+def days_table(standing: Sequence[Standing], console: Console, *, now: float) -> RenderableType:
+    """Return a table of game days: when each was held, when it is due, and how well that was kept."""
+    table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
+    for heading in ("game day", "every", "state", "held", "due", "kept", "last time"):
+        table.add_column(heading, no_wrap=heading != "last time")
+    styles = {"held": "green", "due": "yellow", "overdue": "bold red", "never held": "bold red"}
+    for each in standing:
+        counts = {verdict: each.verdicts.count(verdict) for verdict in dict.fromkeys(each.verdicts)}
+        table.add_row(
+            each.day.name,
+            each.day.every,
+            Text(each.state, style=styles[each.state]),
+            f"{span(now - each.held_at)} ago" if each.held_at is not None else "",
+            "now" if each.due_at is None else _when(each.due_at - now),
+            "" if each.kept is None else f"{each.kept:.0%}",
+            ", ".join(f"{count} {verdict}" for verdict, count in counts.items()),
+        )
+    return table
+
+
+def _when(seconds: float) -> str:
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+
+
+def span(seconds: float) -> str:
+    """Say how long something is, in the largest unit that fits: 3 d, 5 h, 20 min."""
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
