@@ -105,17 +105,31 @@ ensure_postgres() {
     fi
 }
 
+# PostgreSQL's failover, to measure beside ours (`make bench-failover`). The package's own service starts nothing here:
+# it wants a configuration (/etc/patroni/config.yml, postgres.yml) that the package does not bring, and neither do we.
+ensure_patroni() {
+    command -v patroni >/dev/null && return
+    if can_apt; then
+        (install_packages patroni) || say "no patroni: 'make bench-failover' will say so"
+    else
+        say "missing: patroni (a Debian package); 'make bench-failover' needs it"
+    fi
+}
+
 ensure_bench_packages() {
     command -v wrk >/dev/null || install_packages wrk
     command -v dnsperf >/dev/null || install_packages dnsperf
 }
 
-# The servers that a platform is made of: etcd, which keeps the journal, and HAProxy, the edge; for tests also what looks
-# at them from outside. `make demo-embedded` needs none, so it is not fatal here: what needs them says so.
+# The servers that a platform is made of: etcd, which keeps the journal, and HAProxy, the edge; what drills take to
+# disturb them: strace and libfaketime; for tests also what looks at them from outside. `make demo-embedded` needs none,
+# so it is not fatal here: what needs them says so.
 ensure_servers() {
     local missing=()
     command -v etcd >/dev/null || missing+=(etcd-server)
     PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing+=(haproxy)
+    command -v strace >/dev/null || missing+=(strace)
+    compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
     if [ "$1" != run ]; then
         command -v openssl >/dev/null || missing+=(openssl)
         command -v dig >/dev/null || missing+=(bind9-dnsutils)
@@ -140,6 +154,7 @@ bench)
     ensure_postgres
     ensure_bench_packages
     ensure_servers "$1"
+    ensure_patroni
     ;;
 *) die "usage: scripts/setup.sh run|dev|bench" ;;
 esac

@@ -1,29 +1,27 @@
-"""What can happen to a platform, each as a thing with a beginning and an end, aimed by role.
+"""What happens to a platform in `make events`: faults of the catalogue, each for a while, aimed by role.
 
-Each disturbance is begun, left alone for a while, and ended where somebody from outside has to (a wire that is mended).
 Nothing else is done: that all becomes whole again is the platform's own work, and is waited for.
 """
 
 import asyncio
 import random
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import dns.asyncquery
 import dns.exception
 import dns.message
 import dns.rdatatype
 
-from fivenines.drill.running import RunningPlatform, SlowWire
-from fivenines.platform.local.isolation import CLIENTS
+from fivenines.drill.faults import FAULTS, in_force
+from fivenines.drill.running import RunningPlatform
 from fivenines.platform.topology import PORTS
 
 __all__ = ["CATALOGUE", "Disturbance", "Happening"]
 
-_SLOW_S = 0.5
 _LOOK_S = 0.1
 _HANG_S_MAX = 90.0
 _DNS_S_MAX = 20.0
@@ -40,122 +38,46 @@ class Happening:
     """What was measured beside the load; seconds where a name ends in _s."""
 
 
-Doing = Callable[[RunningPlatform, random.Random, Happening], AbstractAsyncContextManager[None]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
-    """Something that can happen.
-
-    `happen` is a context: it begins on entering, and ends on leaving.
-    """
+    """Something that can happen."""
 
     name: str
-    happen: Doing
+    fault: str
+    """One of `faults.FAULTS`."""
+    target: str = "any node"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     hold_s: float = 4.0
     """How long it is left alone, at least."""
-    takes_netns: bool = False
-    """Whether regions must be in networks of their own."""
+    is_unnamed: bool = False
+    """Whether the other regions' nameservers have to leave the region out of their answers; how long that takes is
+    measured."""
+    is_replaced: bool = False
+    """Whether its agent has to find out, and start another process, before it ends."""
 
+    @property
+    def takes_netns(self) -> bool:
+        """Whether regions must be in networks of their own."""
+        return FAULTS[self.fault].takes_netns
 
-def _killing(pick: Callable[[RunningPlatform, random.Random], Awaitable[str]]) -> Doing:
     @asynccontextmanager
-    async def happen(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
-        this.target = await pick(platform, chance)
-        await platform.signal(this.target, signal.SIGKILL)
-        yield
-
-    return happen
-
-
-async def _any_region(platform: RunningPlatform, chance: random.Random) -> str:
-    """Choose a region by how much it has to do: where no client is, nothing that happens is noticed."""
-    seen = await asyncio.gather(*(platform.agents.edge(region) for region in platform.regions))
-    return chance.choices(platform.regions, [1.0 + each.totals.requests_per_s**2 for each in seen])[0]
-
-
-async def _any_node(platform: RunningPlatform, chance: random.Random) -> str:
-    return chance.choice(platform.topology.region(await _any_region(platform, chance)).nodes)
-
-
-def _part(part: str) -> Callable[[RunningPlatform, random.Random], Awaitable[str]]:
-    async def pick(platform: RunningPlatform, chance: random.Random) -> str:
-        return f"{await _any_region(platform, chance)}-{part}"
-
-    return pick
-
-
-async def _journal_leader(platform: RunningPlatform, _chance: random.Random) -> str:
-    return f"{await asyncio.to_thread(platform.leading_region)}-journal"
-
-
-async def _journal_follower(platform: RunningPlatform, chance: random.Random) -> str:
-    leader = await asyncio.to_thread(platform.leading_region)
-    return f"{chance.choice([region for region in platform.regions if region != leader])}-journal"
-
-
-@asynccontextmanager
-async def _node_hangs(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
-    this.target = await _any_node(platform, chance)
-    hung = await platform.signal(this.target, signal.SIGSTOP)
-    yield
-    # Nobody wakes it: its agent must find out. Until then it looks as ready as ever.
-    until = time.monotonic() + _HANG_S_MAX
-    while (await platform.workload(this.target)).pid in {None, hung} and time.monotonic() < until:  # noqa: ASYNC110
-        await asyncio.sleep(_LOOK_S)
-
-
-@asynccontextmanager
-async def _node_slow(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
-    this.target = await _any_node(platform, chance)
-    place = next(each for each in platform.topology.regions if this.target in each.nodes)
-    port = place.node_port(this.target)
-    edge = platform.edge(place.name)
-    outside = platform.network().outside or place.host
-    async with SlowWire(outside, (place.host, port), delay_s=_SLOW_S) as wire:
-        await edge.set_address(this.target, outside, wire.port)
-        try:
-            yield
-        finally:
-            await edge.set_address(this.target, place.host, port)
-            await asyncio.sleep(2 * _SLOW_S)  # what is on the wire arrives yet
-
-
-@asynccontextmanager
-async def _region_killed(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
-    this.target = await _any_region(platform, chance)
-    await platform.kill_region(this.target)
-    await _until_unnamed(platform, this)
-    yield  # `fivenines up` brings it back
-
-
-def _losing(*, from_clients: bool, from_regions: bool, one_way: bool = False) -> Doing:
-    @asynccontextmanager
-    async def happen(platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
-        this.target = await _any_region(platform, chance)
-        network = platform.network()
-        others = [region for region in platform.regions if region != this.target] if from_regions else []
-        others += [CLIENTS] if from_clients else []
-        ways = [(this.target, other) for other in others]
-        ways += [] if one_way else [(other, this.target) for other in others]
-        try:
-            await asyncio.to_thread(network.lose, *ways)
-            if from_regions:
+    async def happen(self, platform: RunningPlatform, chance: random.Random, this: Happening) -> AsyncIterator[None]:
+        """Have it begin on entering, and end on leaving. Raises `FaultError`."""
+        async with in_force(self.fault, platform, target=self.target, chance=chance, **self.parameters) as fault:
+            this.target = fault.target
+            if self.is_unnamed:
                 await _until_unnamed(platform, this)
+            hung = (await platform.workload(fault.target)).pid if self.is_replaced else None
             yield
-        finally:
-            await asyncio.to_thread(network.heal)
-
-    return happen
+            if self.is_replaced:
+                await _until_replaced(platform, fault.target, hung)
 
 
-@asynccontextmanager
-async def _rolling_restart(platform: RunningPlatform, _chance: random.Random, this: Happening) -> AsyncIterator[None]:
-    this.target = "all nodes, one after the other"
-    for place in platform.topology.regions:
-        for node in place.nodes:
-            await platform.agents.change(place.name, node, "restart")
-    yield
+async def _until_replaced(platform: RunningPlatform, workload: str, hung: int | None) -> None:
+    """Wait until an agent has found out that a process hangs, which looks as ready as ever until then."""
+    until = time.monotonic() + _HANG_S_MAX
+    while (await platform.workload(workload)).pid in {None, hung} and time.monotonic() < until:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _until_unnamed(platform: RunningPlatform, this: Happening) -> None:
@@ -177,35 +99,31 @@ async def _until_unnamed(platform: RunningPlatform, this: Happening) -> None:
 
 
 CATALOGUE: tuple[Disturbance, ...] = (
-    Disturbance(name="node killed", happen=_killing(_any_node)),
-    Disturbance(name="node hangs", happen=_node_hangs),
-    Disturbance(name="node slow", happen=_node_slow),
-    Disturbance(name="edge killed", happen=_killing(_part("edge"))),
-    Disturbance(name="nameserver killed", happen=_killing(_part("names"))),
-    Disturbance(name="controller killed", happen=_killing(_part("controller"))),
-    Disturbance(name="historian killed", happen=_killing(_part("history"))),
-    Disturbance(name="journal leader killed", happen=_killing(_journal_leader)),
-    Disturbance(name="journal follower killed", happen=_killing(_journal_follower)),
-    Disturbance(name="rolling restart of all nodes", happen=_rolling_restart),
-    Disturbance(name="region killed", happen=_region_killed),
-    Disturbance(
-        name="region cut off from everybody",
-        happen=_losing(from_clients=True, from_regions=True),
-        takes_netns=True,
-    ),
+    Disturbance(name="node killed", fault="kill"),
+    Disturbance(name="node hangs", fault="stop", is_replaced=True),
+    Disturbance(name="node slow", fault="slow_wire"),
+    Disturbance(name="edge killed", fault="kill", target="edge"),
+    Disturbance(name="nameserver killed", fault="kill", target="nameserver"),
+    Disturbance(name="controller killed", fault="kill", target="controller"),
+    Disturbance(name="historian killed", fault="kill", target="historian"),
+    Disturbance(name="journal leader killed", fault="kill", target="journal leader"),
+    Disturbance(name="journal follower killed", fault="kill", target="journal follower"),
+    Disturbance(name="rolling restart of all nodes", fault="restart", target="all nodes"),
+    Disturbance(name="region killed", fault="kill", target="region", is_unnamed=True),
+    Disturbance(name="region cut off from everybody", fault="partition", target="region", is_unnamed=True),
     Disturbance(
         name="region cut off from the others",
-        happen=_losing(from_clients=False, from_regions=True),
-        takes_netns=True,
+        fault="partition",
+        target="region",
+        parameters={"way": "regions"},
+        is_unnamed=True,
     ),
-    Disturbance(
-        name="region cut off from clients",
-        happen=_losing(from_clients=True, from_regions=False),
-        takes_netns=True,
-    ),
+    Disturbance(name="region cut off from clients", fault="partition", target="region", parameters={"way": "clients"}),
     Disturbance(
         name="region's answers are lost",
-        happen=_losing(from_clients=True, from_regions=True, one_way=True),
-        takes_netns=True,
+        fault="partition",
+        target="region",
+        parameters={"way": "one_way"},
+        is_unnamed=True,
     ),
 )

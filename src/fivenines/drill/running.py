@@ -1,8 +1,7 @@
 """A whole platform that runs beside a drill: `fivenines up` as a process, and what a drill may do to its parts.
 
-Parts are found as anybody would find them, from their agents, and hit from outside: by signals to their processes, by a
-slow stretch of wire in front of a node, by losing what is sent between regions. Whatever was begun ends with
-`RunningPlatform.discard`, which leaves no process behind.
+Parts are found as anybody would find them, from their agents, and hit from outside (see `faults`). Whatever was begun
+ends with `RunningPlatform.discard`, which leaves no process behind.
 """
 
 import asyncio
@@ -14,7 +13,6 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -30,7 +28,7 @@ from fivenines.platform.local.up import is_whole, look
 from fivenines.platform.topology import PORTS, Topology, read_topology
 from fivenines.traffic.edge import Runtime
 
-__all__ = ["PlatformFailedError", "RunningPlatform", "SlowWire"]
+__all__ = ["PlatformFailedError", "RunningPlatform"]
 
 _START_S_MAX = 180.0
 _LOOK_S = 0.1
@@ -232,64 +230,3 @@ class RunningPlatform:
             if path.exists():
                 told.append(path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip())
         return PlatformFailedError(f"the platform {what}. It logged last:\n" + "\n".join(filter(None, told)))
-
-
-class SlowWire:
-    """A stretch of wire that takes its time: passes bytes on, each `delay_s` later. An asynchronous context manager.
-
-    Args:
-        host: where it listens, on a free port.
-        to: host and port that it leads to.
-        delay_s: in each direction.
-    """
-
-    def __init__(self, host: str, to: tuple[str, int], *, delay_s: float) -> None:
-        self._host, self._to, self._delay_s = host, to, delay_s
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ends: set[asyncio.StreamWriter] = set()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self._host, 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for end in self._ends:
-            end.transport.abort()
-        await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection(*self._to)
-        except OSError:
-            writer.close()
-            return
-        self._ends |= {writer, back}
-        for task in (self._carry(reader, back), self._carry(there, writer)):
-            carrying = asyncio.create_task(task)
-            self._tasks.add(carrying)
-            carrying.add_done_callback(self._tasks.discard)
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
-
-        def pass_on(chunk: bytes) -> None:
-            if sink.is_closing():
-                return
-            sink.write(chunk) if chunk else sink.close()
-
-        with contextlib.suppress(OSError):
-            while chunk := await source.read(64 * 1024):
-                loop.call_later(self._delay_s, pass_on, chunk)
-        loop.call_later(self._delay_s, pass_on, b"")

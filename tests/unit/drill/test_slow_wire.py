@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from fivenines.drill.members import free_ports
-from fivenines.drill.running import SlowWire
+from fivenines.drill.faults.wire import SlowWire
 
 HOST = "127.0.0.1"
 DELAY_S = 0.05

@@ -41,6 +41,7 @@ class InForce:
         """What was measured; seconds where a name ends in _s."""
         self.stack = AsyncExitStack()
         """What runs here for as long as it is in force. Left when all that was promised has been undone."""
+        self._first: list[Callable[[], Awaitable[None]]] = []
 
     @property
     def id(self) -> str:
@@ -62,6 +63,10 @@ class InForce:
             self._book.write(self._entry)
 
         await asyncio.to_thread(write)
+
+    def before_end(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done in the end before anything is undone, such as to stop what does it again and again."""
+        self._first.append(work)
 
     async def helper(self, *command: str) -> Process:
         """Start a process that does something for as long as it runs, and undoes it when told to end.
@@ -100,9 +105,13 @@ class InForce:
     async def end(self) -> None:
         """Undo all of it. Raises `FaultStaysError`."""
         try:
-            still = await asyncio.to_thread(self._book.undo, self._entry)
+            for work in reversed(self._first):
+                await work()
         finally:
-            await self.stack.aclose()
+            try:
+                still = await asyncio.to_thread(self._book.undo, self._entry)
+            finally:
+                await self.stack.aclose()
         if still:
             raise FaultStaysError(self.name, self.target, still)
 

@@ -12,6 +12,7 @@ from fivenines.drill.faults.kinds import Happening, Value
 from fivenines.drill.faults.targets import choose
 from fivenines.drill.running import RunningPlatform
 from fivenines.platform.local.agent_client import AgentError
+from fivenines.traffic.edge import EdgeUnreachableError, RefusedError
 
 __all__ = ["in_force"]
 
@@ -59,6 +60,6 @@ async def in_force(
         happening = Happening(fault=fault, platform=platform, target=hit, chance=chance, parameters=read)
         try:
             await kind.begin(happening)
-        except (AgentError, OSError) as error:
+        except (AgentError, EdgeUnreachableError, RefusedError, OSError) as error:
             raise FaultImpossibleError(name, str(error)) from error
         yield fault

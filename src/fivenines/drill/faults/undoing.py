@@ -33,6 +33,7 @@ __all__ = [
     "Undo",
     "Unlimit",
     "Untraced",
+    "ask_haproxy",
     "in_network",
 ]
 
@@ -208,7 +209,7 @@ class PointServer(SameWay, frozen=True, tag="point server"):
 
     def undo(self) -> None:  # noqa: D102
         for backend in self._backends():
-            _ask_edge(self.admin, f"set server {backend}/{self.server} addr {self.host} port {self.port}")
+            ask_haproxy(self.admin, f"set server {backend}/{self.server} addr {self.host} port {self.port}")
 
     def still(self) -> str:  # noqa: D102
         wrong = [name for name, address in self._backends().items() if address != f"{self.host}:{self.port}"]
@@ -220,7 +221,7 @@ class PointServer(SameWay, frozen=True, tag="point server"):
     def _backends(self) -> dict[str, str]:
         """The backends that have the server, with its address there."""
         found = {}
-        for line in _ask_edge(self.admin, "show servers state").splitlines()[2:]:
+        for line in ask_haproxy(self.admin, "show servers state").splitlines()[2:]:
             fields = line.split(" ")
             if len(fields) > 18 and fields[3] == self.server:
                 found[fields[1]] = f"{fields[4]}:{fields[18]}"
@@ -298,11 +299,11 @@ class PutCertificateBack(SameWay, frozen=True, tag="put certificate back"):
     def undo(self) -> None:  # noqa: D102
         with suppress(FileNotFoundError):
             pem = "\n".join(filter(None, Path(self.good).read_text().splitlines()))
-            if _ask_edge(self.admin, f"set ssl cert {self.name} <<\n{pem}\n"):
-                _ask_edge(self.admin, f"commit ssl cert {self.name}")
+            if ask_haproxy(self.admin, f"set ssl cert {self.name} <<\n{pem}\n"):
+                ask_haproxy(self.admin, f"commit ssl cert {self.name}")
 
     def still(self) -> str:  # noqa: D102
-        for line in _ask_edge(self.admin, f"show ssl cert {self.name}").splitlines():
+        for line in ask_haproxy(self.admin, f"show ssl cert {self.name}").splitlines():
             name, _, value = line.partition(":")
             if name == "Serial" and value.strip() != self.serial:
                 return f"the front shows the certificate {value.strip()} instead of {self.serial}"
@@ -338,7 +339,7 @@ def _within(seconds: float, is_so: Callable[[], bool]) -> bool:
     return True
 
 
-def _ask_edge(admin: str, command: str) -> str:
+def ask_haproxy(admin: str, command: str) -> str:
     """Give HAProxy an order; empty where nobody listens. Raises OSError where it gives no answer."""
     with socket.socket(socket.AF_UNIX) as to:
         to.settimeout(_ASK_S)

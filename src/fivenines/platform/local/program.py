@@ -38,6 +38,9 @@ class Program(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     env: Mapping[str, str] = {}
     """Beside the agent's own."""
+    env_file: Path | None = None
+    """Further environment, a line NAME=VALUE each, read at every start; there need be none. For what is tried out with
+    one process alone, such as by a drill."""
     host: str = "127.0.0.1"
     folder: Path | None = None
     """Its data; emptied when the workload is replaced."""

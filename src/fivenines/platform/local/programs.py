@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
+
 from fivenines.platform import spec as declared
 from fivenines.platform.latency import journal_times
 from fivenines.platform.local.edging import config_file, socket_file
@@ -17,7 +19,7 @@ from fivenines.platform.topology import PORTS, RegionPlace, ServicePlace, Topolo
 from fivenines.traffic.edge import command as edge_command
 from fivenines.traffic.edge import find_haproxy
 
-__all__ = ["archive_of", "founded_file", "journal_program", "programs", "table_file"]
+__all__ = ["archive_of", "env_file", "founded_file", "journal_program", "programs", "table_file"]
 
 _FIVENINES = (sys.executable, "-m", "fivenines")
 _SNAPSHOT_COUNT = 1_000
@@ -42,6 +44,11 @@ def archive_of(topology: Topology, region: str) -> str:
     return str(topology.path / region / "archive")
 
 
+def env_file(topology: Topology, region: str, workload: str) -> Path:
+    """Name the file with further environment for one workload; usually there is none."""
+    return topology.path / region / "env" / f"{workload}.env"
+
+
 def programs(topology: Topology, place: RegionPlace) -> list[Program]:
     """Describe everything that an agent runs, in the order in which it is started."""
     found = [journal_program(topology, place)] if place.has_journal else []
@@ -53,7 +60,8 @@ def programs(topology: Topology, place: RegionPlace) -> list[Program]:
     ]
     if place.nodes:
         found.append(_historian(topology, place))
-    return found + [_service(topology, place, each) for each in place.services]
+    found += [_service(topology, place, each) for each in place.services]
+    return [msgspec.structs.replace(each, env_file=env_file(topology, place.name, each.name)) for each in found]
 
 
 def journal_program(topology: Topology, place: RegionPlace, *, is_joining: bool = False) -> Program:

@@ -14,6 +14,7 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal, Protocol
 
 from fivenines.control.observed import WorkloadSeen
@@ -246,7 +247,7 @@ class Workload:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
-            env={**os.environ, **program.env},
+            env={**os.environ, **program.env, **_further(program.env_file)},
             cwd=program.works_in,
             start_new_session=True,
             limit=_LINE_BYTES_MAX,
@@ -351,6 +352,15 @@ class Workload:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _further(env_file: Path | None) -> dict[str, str]:
+    """Read further environment; what is no line of it is left out."""
+    try:
+        lines = env_file.read_text().splitlines() if env_file is not None else []
+    except OSError:
+        return {}
+    return {name: value for name, is_one, value in (line.partition("=") for line in lines) if is_one and name}
 
 
 class _Count:
