@@ -224,9 +224,10 @@ class _Worker:
             item += is_new
         course.commands += len(batch.commands)
         for name in self._touched:
-            account = course.accounts[name]
-            account.positions.append(position)
-            account.totals.append(self._accounts[name].totals())
+            account, totals = course.accounts[name], self._accounts[name].totals()
+            if totals != (account.totals[-1] if account.totals else Totals()):
+                account.positions.append(position)
+                account.totals.append(totals)
         self._touched.clear()
         chain = b"%b%d,%d,%d:%b" % (course.outcomes[-1], position, course.time_us, expired, bytes(outcomes))
         course.outcomes.append(sha256(chain).digest())

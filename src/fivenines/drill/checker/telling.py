@@ -13,7 +13,7 @@ from fivenines.drill.load.asked import Asked
 from fivenines.ids import as_text
 from fivenines.ledger import Hold, Post, PostOne, Release, Settle
 
-__all__ = ["at", "decided", "history", "intent", "journal_says", "moves", "smallest", "told"]
+__all__ = ["at", "decided", "ends_of", "history", "intent", "journal_says", "moves", "smallest", "told"]
 
 T = TypeVar("T")
 
@@ -114,6 +114,16 @@ def moves(decision: Decision) -> str:
         case _:
             what = "change an account"
     return f"{what} ({_name(decision.id)})"
+
+
+def ends_of(decision: Decision) -> list[tuple[str, str]]:
+    """The sources and destinations that a post or a hold names; a settlement or a release names a hold."""
+    match decision.command:
+        case PostOne(source=source, destination=destination):
+            return [(source, destination)]
+        case Post(postings=postings) | Hold(postings=postings):
+            return [(each.source, each.destination) for each in postings]
+    return []
 
 
 def journal_says(course: Course, id: bytes) -> str:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 from fivenines.drill.checker.case import READ, Case, Seen
 from fivenines.drill.checker.course import Course, Decision
-from fivenines.drill.checker.telling import at, decided, history, intent
+from fivenines.drill.checker.telling import at, decided, ends_of, history, intent
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding
-from fivenines.ledger import Hold, Post, PostOne
 
 __all__ = ["changed_sums", "stale_reads", "wrong_reads"]
 
@@ -69,16 +68,7 @@ def _last_change(course: Course, account: str, position: int) -> Iterator[str]:
 
 
 def _names(decision: Decision, account: str) -> bool:
-    return any(account in ends for ends in _ends(decision))
-
-
-def _ends(decision: Decision) -> list[tuple[str, str]]:
-    match decision.command:
-        case PostOne(source=source, destination=destination):
-            return [(source, destination)]
-        case Post(postings=postings) | Hold(postings=postings):
-            return [(each.source, each.destination) for each in postings]
-    return []
+    return any(account in ends for ends in ends_of(decision))
 
 
 def stale_reads(case: Case) -> Iterator[Finding]:
@@ -128,5 +118,5 @@ def _is_closed(course: Course, accounts: frozenset[str], position: int) -> bool:
         (source in accounts) != (destination in accounts)
         for decision in course.decisions.values()
         if decision.is_done and decision.position > position
-        for source, destination in _ends(decision)
+        for source, destination in ends_of(decision)
     )

@@ -15,6 +15,7 @@ from typing import Final
 
 from fivenines.drill.account_model import POSTED, REFUSED, AccountOperation, Accounts, Read, Transfer
 from fivenines.drill.checker.case import READ, Case
+from fivenines.drill.checker.telling import ends_of
 from fivenines.drill.linearizability import TooManyConfigurationsError, check
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding
@@ -52,8 +53,8 @@ def searched(case: Case) -> tuple[int, int]:
 
 def _histories(case: Case) -> Iterator[tuple[Accounts, list[AccountOperation]]]:
     """Yield the histories of accounts that can be told apart, each with a model of them, as they began."""
-    start = min((position for each in case.asked if (position := case.position_of(each))), default=1) - 1
-    accounts = _looked_at(case)
+    start = _start(case)
+    accounts = _looked_at(case, start)
     group: dict[str, tuple[str, ...]] = {account: (account,) for account in accounts}
     for each in case.reads:
         if each.kind == "total" and all(account in accounts for account in each.accounts):
@@ -76,11 +77,29 @@ def _histories(case: Case) -> Iterator[tuple[Accounts, list[AccountOperation]]]:
         yield Accounts(balances, floors), _beginning(operations)
 
 
-def _looked_at(case: Case) -> set[str]:
-    """The accounts that our clients alone have to do with, and of which nothing was ever held."""
-    held = {name for each in case.writes if each.kind == "hold" for name in (each.source, each.destination)}
+def _start(case: Case) -> int:
+    """The last position before anything that is searched took its effect: where the accounts are what they begin as."""
+    found = [case.position_of(each) - 1 for each in case.writes if case.position_of(each)]
+    found += [each.position for each in case.reads if each.outcome == READ and _is_barrier(each)]
+    return min(found, default=0)
+
+
+def _is_barrier(asked: Asked) -> bool:
+    return asked.kind == "total" or asked.is_linearizable
+
+
+def _looked_at(case: Case, start: int) -> set[str]:
+    """The accounts that our clients alone have to do with from then on, and of which nothing was ever held."""
     read = {name for each in case.reads for name in (*each.accounts, each.destination)}
-    return {name for name in read - held if name in case.course.accounts}
+    held = {name for each in case.writes if each.kind == "hold" for name in (each.source, each.destination)}
+    others = {
+        name
+        for each in case.course.decisions.values()
+        if each.position > start and each.is_done and each.id not in case.by_id
+        for ends in ends_of(each)
+        for name in ends
+    }
+    return {name for name in read - held - others if name in case.course.accounts}
 
 
 def _touched(asked: Asked) -> Iterable[str]:
@@ -91,7 +110,7 @@ def _operation(asked: Asked, names: tuple[str, ...]) -> AccountOperation | None:
     """Return what a request is for a group of accounts; None: it says nothing of them."""
     returned = asked.ended if asked.outcome else None
     if asked.kind in {"total", "read"}:
-        if asked.outcome != READ or not (asked.kind == "total" or asked.is_linearizable):
+        if asked.outcome != READ or not _is_barrier(asked):
             return None
         wanted = asked.accounts if asked.kind == "total" else (asked.destination,)
         read = Read(wanted)
