@@ -37,7 +37,7 @@ demo-embedded: .venv/.ready-run ## the same with one process, killed twice
 bench: .venv/.ready-bench ## measure us and PostgreSQL side by side
 	@$(PYTHON_IN_VENV) -m bench
 
-bench-failover: .venv/.ready-bench ## kill and cut off us and PostgreSQL with Patroni, and tell how long clients waited; as root (TRIALS=5)
+bench-failover: .venv/.ready-bench ## measure failover beside PostgreSQL with Patroni, as root (TRIALS=3 of each fault)
 	@$(PYTHON_IN_VENV) -m bench.failover --trials $(or $(TRIALS),3)
 
 budget: .venv/.ready-bench ## fill a journal in etcd at full speed for ten minutes, and judge it (MINUTES=60 for an hour)

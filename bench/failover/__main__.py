@@ -16,7 +16,6 @@ from rich.table import Table
 from bench.failover.figures import FAULTS, GOAL_RATIO, Fault, Report, Summary, ratio, troubles_of
 from bench.failover.ours import Ours
 from bench.failover.peer import Patroni, why_no_peer
-from bench.failover.settings import FASTEST, Timings
 from bench.failover.trials import Candidate, Outcome, carry_out
 from bench.machine import Machine, describe_machine
 from bench.processes import BenchError, work_folder
@@ -32,6 +31,7 @@ PEER_NETWORK = 72
 MEANING: dict[Fault, str] = {
     "process_killed": "process killed",
     "host_cut_off": "host cut off",
+    "process_killed_failover": "process killed, failover",
     "node_killed": "node killed",
 }
 
@@ -40,7 +40,12 @@ def report_of(outcomes: Mapping[str, Outcome], machine: Machine, *, rate_per_s: 
     """Put together what is written."""
     ours = outcomes["fivenines"].summaries if "fivenines" in outcomes else {}
     peers = outcomes["patroni"].summaries if "patroni" in outcomes else {}
-    ratios = {fault: ratio(ours[fault], peers[fault]) for fault in FAULTS if fault in ours and fault in peers}
+    beside: dict[Fault, Fault] = {fault: fault for fault in FAULTS} | {"process_killed_failover": "process_killed"}
+    ratios = {
+        fault: ratio(ours[of_ours], peers[fault])
+        for fault, of_ours in beside.items()
+        if of_ours in ours and fault in peers
+    }
     return Report(
         fivenines=ours,
         patroni=peers,
@@ -59,14 +64,21 @@ def table_of(report: Report) -> Table:
     table = Table(title="failover: what clients noticed", title_justify="left", title_style="bold")
     table.add_column("what happened", no_wrap=True)
     table.add_column("to", no_wrap=True)
-    for heading in ("trials", "longest pause: median", "min", "max", "times", "failed", "first tries failed", "lost"):
+    for heading in (
+        "trials",
+        "longest pause: median",
+        "min",
+        "max",
+        "times ours",
+        "failed",
+        "first tries failed",
+        "lost",
+    ):
         table.add_column(heading, justify="right")
     for fault, meaning in MEANING.items():
         for name, summaries in (("fivenines", report.fivenines), ("patroni", report.patroni)):
             if (summary := summaries.get(fault)) is not None:
-                table.add_row(
-                    meaning, name, *_cells(summary, report.ratios.get(fault) if name == "fivenines" else None)
-                )
+                table.add_row(meaning, name, *_cells(summary, report.ratios.get(fault) if name == "patroni" else None))
     return table
 
 
@@ -78,7 +90,7 @@ def _cells(summary: Summary, times: float | None) -> list[str]:
         f"[bold]{pause.median:.2f} s[/]",
         f"{pause.min:.2f} s",
         f"{pause.max:.2f} s",
-        "" if times is None else f"[{style}]{times:g} shorter[/]",
+        "" if times is None else f"[{style}]{times:g}[/]",
         f"{summary.failed_requests} of {summary.requests:,}",
         f"{summary.first_tries_failed:,}",
         f"[red]{summary.lost}[/]" if summary.lost else "0",
@@ -127,9 +139,6 @@ def main(
     seed: Annotated[int, typer.Option(help="Chooses when faults begin, and which node is killed.")] = 1,
     only: Annotated[str | None, typer.Option(help="Measure fivenines or patroni alone.")] = None,
     fault: Annotated[list[str] | None, typer.Option(help="One of the faults; may be given several times.")] = None,
-    start_timeout: Annotated[
-        int, typer.Option(min=0, help="Patroni's primary_start_timeout; 0: a crash is a failover at once.")
-    ] = FASTEST.primary_start_timeout,
     output: Annotated[Path, typer.Option(help="Where the figures are written.")] = BUILD / "failover.json",
 ) -> None:
     """Measure how long clients wait, and what fails or is lost, when a process is killed or a host is cut off.
@@ -147,9 +156,7 @@ def main(
     faults = [each for each in MEANING if fault is None or each in fault]
     makers: dict[str, Callable[[Path], Candidate]] = {
         "fivenines": lambda work: Ours(work / "fivenines", network=NETWORK, seed=seed),
-        "patroni": lambda work: Patroni(
-            work / "patroni", network=PEER_NETWORK, timings=Timings(primary_start_timeout=start_timeout)
-        ),
+        "patroni": lambda work: Patroni(work / "patroni", network=PEER_NETWORK),
     }
     reason = why_no_peer() if only != "fivenines" else why_not()
     if unknown := set(fault or ()) - set(MEANING) or {only} - {None, *makers}:

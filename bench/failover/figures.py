@@ -32,12 +32,16 @@ __all__ = [
     "troubles_of",
 ]
 
-Fault = Literal["process_killed", "host_cut_off", "node_killed"]
-"""process_killed  the process that matters most is killed: the postmaster of the primary with all its children; ours is
-                the member of etcd that leads the journal
-host_cut_off    all that is sent to and from one host is lost: that of the primary; ours is the region whose member
-                leads the journal
-node_killed     ours only: what a team would call the server, the process that clients talk to
+Fault = Literal["process_killed", "host_cut_off", "process_killed_failover", "node_killed"]
+"""process_killed           the process that matters most is killed: the postmaster of the primary with all its
+                         children, which Patroni starts again on the spot; ours is the member of etcd that leads the
+                         journal
+host_cut_off             all that is sent to and from one host is lost: that of the primary; ours is the region whose
+                         member leads the journal
+process_killed_failover  the peer only: the same, but another host takes over (`primary_start_timeout` is 0). It takes
+                         longer than to start a database again that has nothing to recover; with much to recover, or
+                         a process that does not start again, it is the shorter one
+node_killed              ours only: what a team would call the server, the process that clients talk to
 """
 FAULTS: Final[tuple[Fault, ...]] = ("process_killed", "host_cut_off")
 """Those that both have."""

@@ -72,6 +72,9 @@ class Ours:
             self._network = self._platform.network()
         await self.wait_whole(_START_S_MAX)
 
+    async def prepare(self, fault: Fault) -> None:
+        """Nothing has to be prepared."""
+
     async def hit(self, fault: Fault) -> str:
         """Begin a fault, and return what was hit. Raises `BenchError`."""
         with _told():

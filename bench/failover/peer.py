@@ -25,7 +25,7 @@ import psycopg
 from bench.failover import settings
 from bench.failover.figures import FAULTS, Fault
 from bench.failover.load import ACCOUNTS, Plan, account
-from bench.failover.settings import FASTEST, PORTS, Host, Timings
+from bench.failover.settings import FAILOVER_AT_ONCE, FASTEST, PORTS, Host
 from bench.members import etcd_version
 from bench.peers.postgres import SCHEMA, installed, postgres_version
 from bench.processes import BenchError
@@ -39,7 +39,7 @@ from fivenines.traffic.edge import find_haproxy
 __all__ = ["Patroni", "is_whole", "why_no_peer"]
 
 HOSTS: Final = 3
-_START_S_MAX: Final = 90.0
+_START_S_MAX: Final = 150.0
 _STOP_S_MAX: Final = 15.0
 _LOOK_S: Final = 0.2
 _LOG_TAIL_BYTES: Final = 2_000
@@ -98,14 +98,13 @@ class Patroni:
     Args:
         folder: for its data and logs; other users must be able to pass through to it.
         network: of the addresses, 10.N.x.1, and the names of the namespaces.
-        timings: how patient it is.
     """
 
     name = "patroni"
-    faults = FAULTS
+    faults: tuple[Fault, ...] = (*FAULTS, "process_killed_failover")
 
-    def __init__(self, folder: Path, *, network: int, timings: Timings = FASTEST) -> None:
-        self._folder, self._timings = folder, timings
+    def __init__(self, folder: Path, *, network: int) -> None:
+        self._folder = folder
         regions = tuple(Region(name=f"host-{number}", provider="local") for number in range(1, HOSTS + 1))
         spec = Platform(platform="peer", regions=regions)
         self._topology = make_topology(spec, folder, home=folder, network=network, isolation="netns")
@@ -132,7 +131,7 @@ class Patroni:
     @property
     def settings(self) -> dict[str, str]:
         """How it is set up."""
-        timings = self._timings
+        timings = FASTEST
         return {
             "hosts": f"{HOSTS}, each with etcd, Patroni and PostgreSQL, in a network namespace of its own",
             **{name: str(getattr(timings, name)) for name in timings.__struct_fields__},
@@ -158,12 +157,12 @@ class Patroni:
             host.folder.chmod(0o700)
             shutil.chown(host.folder, user, user)
             self._run(f"etcd-{host.name}", [etcd_program(), *settings.etcd_options(host, self.hosts)], host=host)
-        text = settings.haproxy_config(self.hosts, outside=self._network.outside, timings=self._timings)
+        text = settings.haproxy_config(self.hosts, outside=self._network.outside, timings=FASTEST)
         (self._folder / "haproxy.cfg").write_text(text, encoding="utf-8")
         self._run("haproxy", [find_haproxy() or "haproxy", "-db", "-f", str(self._folder / "haproxy.cfg")])
         network = f"{self._network.outside}/16"
         for host in self.hosts:
-            text = settings.patroni_config(host, self.hosts, timings=self._timings, programs=programs, network=network)
+            text = settings.patroni_config(host, self.hosts, timings=FASTEST, programs=programs, network=network)
             (self._folder / f"{host.name}.yml").write_text(text, encoding="utf-8")
             self._run(
                 f"patroni-{host.name}",
@@ -177,13 +176,25 @@ class Patroni:
         await self.wait_whole(_START_S_MAX)
         await self._make_books()
 
+    async def prepare(self, fault: Fault) -> None:
+        """Have Patroni do about a crash what a fault is meant to show. Raises `BenchError`."""
+        timings = FAILOVER_AT_ONCE if fault == "process_killed_failover" else FASTEST
+        try:
+            host = await self.primary()
+            wanted = {"primary_start_timeout": timings.primary_start_timeout}
+            answer = await self._http.patch(f"http://{host.address}:{PORTS.patroni}/config", json=wanted)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise BenchError(f"Patroni does not take its settings: {error}") from error
+        await asyncio.sleep(3.0 * timings.loop_wait)  # each Patroni reads them when it looks the next time
+
     async def hit(self, fault: Fault) -> str:
         """Begin a fault, and return what was hit. Raises `BenchError`."""
         primary = await self.primary()
         if fault == "host_cut_off":
             await asyncio.to_thread(self._network.cut_off, primary.name)
             return f"{primary.name}, the primary's host"
-        if fault != "process_killed":
+        if fault not in {"process_killed", "process_killed_failover"}:
             raise BenchError(f"{fault} is no fault of the peer")
         pids = self._postgres_of(primary)
         if not pids:

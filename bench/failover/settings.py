@@ -20,6 +20,7 @@ from msgspec import Struct
 __all__ = [
     "DATABASE",
     "ETCD_OPTIONS",
+    "FAILOVER_AT_ONCE",
     "FASTEST",
     "PORTS",
     "POSTGRES",
@@ -88,6 +89,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 
 
 FASTEST: Final = Timings()
+FAILOVER_AT_ONCE: Final = Timings(primary_start_timeout=0)
 
 POSTGRES: Final[Mapping[str, str | int]] = {
     "fsync": "on",

@@ -23,8 +23,10 @@ _WARM_S: Final = 3.0
 """Connections are made, and caches filled."""
 _BEFORE_S: Final = 0.5
 """Requests that were due so shortly before a fault belong to it: they may be under way."""
-_HOLD_S: Final[Mapping[Fault, float]] = {"process_killed": 2.0, "node_killed": 2.0, "host_cut_off": 5.0}
+_HOLD_S: Final = 2.0
 """How long a fault is left alone at least."""
+_CUT_S: Final = 5.0
+"""... and a cut."""
 _SERVED_S_MAX: Final = 90.0
 _WHOLE_S_MAX: Final = 120.0
 _AFTER_S: Final = 1.0
@@ -59,6 +61,10 @@ class Candidate(Protocol):
 
     async def start(self) -> None:
         """Start all of it, and return when it is whole."""
+        ...
+
+    async def prepare(self, fault: Fault) -> None:
+        """Get ready for a fault; nobody notices."""
         ...
 
     async def hit(self, fault: Fault) -> str:
@@ -127,6 +133,7 @@ async def carry_out(
         missed: set[bytes] = set()
         stretches = []
         for fault, of_this in found.items():
+            await candidate.prepare(fault)
             for _ in range(trials):
                 await asyncio.sleep(chance.random())  # so that it finds timers anywhere
                 trial, stretch = await _trial(candidate, load, fault, missed)
@@ -153,7 +160,7 @@ async def _trial(
     began = time.monotonic()
     target = await candidate.hit(fault)
     try:
-        await asyncio.sleep(_HOLD_S[fault])
+        await asyncio.sleep(_CUT_S if fault == "host_cut_off" else _HOLD_S)
         await load.wait_served(_SERVED_S_MAX)
     finally:
         await candidate.mend()
