@@ -6,7 +6,6 @@ of the p50s weighted by requests. `bands` finds for each fault where it was over
 overlap below each other, and `fit` says where on its line a label has room, and how much of it.
 """
 
-import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +13,23 @@ from msgspec import Struct
 
 from fivenines.drill.results import DrillResult, Moment, Slice
 
-__all__ = ["Band", "Column", "Label", "bands", "columns", "ends_at", "fit", "lanes", "shortened", "text_width"]
+__all__ = [
+    "Band",
+    "Column",
+    "Label",
+    "bands",
+    "columns",
+    "ends_at",
+    "fit",
+    "is_time",
+    "lanes",
+    "shortened",
+    "text_width",
+]
+
+
+_LAST_S = 1e9
+"""Thirty years: what is said to be later has no place on an axis."""
 
 
 class Column(Struct, frozen=True, kw_only=True):
@@ -61,7 +76,9 @@ class Label(Struct, frozen=True, kw_only=True):
 
 def columns(slices: Iterable[Slice], most: int) -> list[Column]:
     """Put slices together, into at most so many columns of about equal width."""
-    fit_slices = sorted((each for each in slices if each.width_s > 0 and math.isfinite(each.at)), key=lambda s: s.at)
+    fit_slices = sorted(
+        (each for each in slices if is_time(each.at) and 1e-6 <= each.width_s < _LAST_S), key=lambda each: each.at
+    )
     if not fit_slices:
         return []
     first, last = fit_slices[0].at, max(each.at + each.width_s for each in fit_slices)
@@ -104,15 +121,20 @@ def ends_at(result: DrillResult) -> float:
         *(each.at for each in result.moments),
         *(each.at for each in result.checked),
     ]
-    return max((each for each in times if math.isfinite(each) and each > 0), default=1.0)
+    return max((each for each in times if is_time(each) and each > 1e-3), default=1.0)
+
+
+def is_time(at: float) -> bool:
+    """Whether a time can be shown on an axis: it is a number, and of this world."""
+    return abs(at) < _LAST_S
 
 
 def bands(moments: Iterable[Moment], end: float) -> list[Band]:
     """Find each fault's end: of the same name and target, or else target, or else name; none at all is the drill's."""
     found: list[Band] = []
-    for each in sorted((one for one in moments if math.isfinite(one.at)), key=lambda one: one.at):
+    for each in sorted((one for one in moments if is_time(one.at)), key=lambda one: one.at):
         if each.kind == "fault":
-            until = each.at + each.took_s if each.took_s is not None and math.isfinite(each.took_s) else end
+            until = each.at + each.took_s if each.took_s is not None and is_time(each.took_s) else end
             found.append(Band(at=each.at, until=until, what=each.what, target=each.target, is_open=each.took_s is None))
         elif each.kind == "fault over":
             candidates = [index for index, band in enumerate(found) if band.is_open]

@@ -46,7 +46,7 @@ def share(value: float) -> str:
         return "unknown"
     if value >= 1:
         return "100 %"
-    cut = math.floor(value * 10_000_000 + 1e-6) / 100_000
+    cut = math.floor(max(0.0, value) * 10_000_000 + 1e-6) / 100_000
     text = f"{min(cut, 99.99999):.5f}".rstrip("0")
     whole, _, part = text.partition(".")
     return f"{whole}.{part.ljust(2, '0')} %"

@@ -86,7 +86,7 @@ def _headline(summary: Summary) -> str:
     ran = summary.drills - summary.verdicts["skipped"] - summary.verdicts["refused"]
     bad = summary.verdicts["failed"] + summary.verdicts["stopped"]
     if summary.verdict == "failed":
-        return f"{bad} of {figures.count(ran, 'drill')} did not pass"
+        return "The drill did not pass" if ran == 1 else f"{bad} of {ran} drills did not pass"
     if not ran:
         return "No drill was carried out"
     if summary.verdict == "incomplete":

@@ -69,7 +69,12 @@ def grid(
                 tag(
                     "tr",
                     *(
-                        tag("td", cell, data_head=heads[i] or None, class_=_number(i, numbers))
+                        tag(
+                            "td",
+                            tag("div", *cell) if isinstance(cell, list) else cell,
+                            data_head=heads[i] or None,
+                            class_=_number(i, numbers),
+                        )
                         for i, cell in enumerate(row)
                     ),
                 )
@@ -103,7 +108,8 @@ def command(text: str) -> Markup:
 
 def repeat_one(result: DrillResult) -> str:
     """Write the command that repeats one drill."""
-    return f"fivenines drill run {shlex.quote(result.name)} --seed {result.seed}"
+    rate = f" --rate {result.rate_per_s:.6g}" if result.rate_per_s else ""
+    return f"fivenines drill run {shlex.quote(result.name)}{rate} --seed {result.seed}"
 
 
 def drill(index: int, result: DrillResult, *, common: Mapping[str, str]) -> Markup:
@@ -335,7 +341,7 @@ def _done(moments: Sequence[Moment]) -> Markup:
     return tag(
         "section",
         tag("h4", "What was done, and what the platform did"),
-        grid(("at", "", "what", "target", "region", "took"), rows, class_="moments", numbers=(0, 5)),
+        grid(("at", "kind", "what", "target", "region", "took"), rows, class_="moments", numbers=(0, 5)),
     )
 
 

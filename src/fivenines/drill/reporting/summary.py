@@ -4,7 +4,6 @@ A guarantee is `broken` as soon as one drill says so, by its verdict or by a fin
 out to its end says so and none says otherwise; `not tested` else. A drill that was stopped shows harm, but no proof.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -104,11 +103,11 @@ def summarize(results: Sequence[DrillResult]) -> Summary:
         longest_recovery_s=max(
             (one.recovery_s for each in results for one in each.recoveries if one.recovery_s is not None), default=None
         ),
-        availability=math.fsum(each.availability * each.requests for each in results) / requests if requests else None,
-        budget_s=math.fsum(each.budget_s for each in results),
+        availability=sum(each.availability * each.requests for each in results) / requests if requests else None,
+        budget_s=sum(each.budget_s for each in results),
         costs=costs,
         began_at=min((each.began_at for each in results if each.began_at), default=0.0),
-        took_s=math.fsum(each.took_s for each in results),
+        took_s=sum(each.took_s for each in results),
         guarantees=tuple(_row(guarantee, results) for guarantee in PROMISES),
     )
 

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 
 from fivenines.drill.chart import nice_ceiling
 from fivenines.drill.reporting import figures
-from fivenines.drill.reporting.course import Band, Column, bands, columns, ends_at, fit, lanes, shortened, text_width
+from fivenines.drill.reporting.course import (
+    Band,
+    Column,
+    bands,
+    columns,
+    ends_at,
+    fit,
+    is_time,
+    lanes,
+    shortened,
+    text_width,
+)
 from fivenines.drill.reporting.markup import Markup, join, number, tag
 from fivenines.drill.results import DrillResult, Moment
 
@@ -53,8 +64,8 @@ class Size:
         return self.width - self.right
 
 
-WIDE = Size(width=976, left=92, right=56, columns=276)
-NARROW = Size(width=352, left=62, right=40, columns=125)
+WIDE = Size(width=860, left=86, right=50, columns=240)
+NARROW = Size(width=360, left=74, right=46, columns=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class _Time:
 
     def x(self, at: float) -> float:
         """Where a time is; within the plot, whatever it is."""
-        share = (at - self.begin) / (self.end - self.begin) if math.isfinite(at) else 1.0
+        share = (at - self.begin) / (self.end - self.begin) if is_time(at) else 1.0
         return self.size.left + min(1.0, max(0.0, share)) * (self.size.end - self.size.left)
 
 
@@ -78,8 +89,8 @@ def timeline(result: DrillResult, *, name: str, size: Size = WIDE) -> Markup:
         size: of the picture.
     """
     end = ends_at(result)
-    time = _Time(size, min([0.0, *(each.at for each in result.slices if math.isfinite(each.at))]), end)
     cols = columns(result.slices, size.columns)
+    time = _Time(size, min([0.0, *(each.at for each in cols)]), end)
     faults = bands(result.moments, end)
     parts: list[Markup] = []
     y = 8.0
@@ -97,8 +108,8 @@ def timeline(result: DrillResult, *, name: str, size: Size = WIDE) -> Markup:
         y += 26 + 104
         parts.append(_latency(cols, time, y + 32, 124))
         y += 32 + 124
-        parts.append(_in_time(cols, result, time, y + 14))
-        y += 14 + 12
+        parts.append(_in_time(cols, result, time, y + 18))
+        y += 18 + 12
     parts.append(_axis(time, y + 2))
     height = y + 24
     shades = [_shade(band, time, bar_y + 18, y + 2) for band, bar_y in zip(faults, bars[1], strict=True)]
@@ -245,7 +256,7 @@ def _hypothesis(result: DrillResult, time: _Time, y: float) -> Markup:
         f"M{number(x - 3.5)} {number(y + 5.5)}l7 7m0 -7l-7 7" for x, held in sorted(holds.items()) if not held
     )
     return join(
-        _text(time.size.left - 12, y + 13, "hypothesis" if time.size.left > 80 else "hypoth.", anchor="end"),
+        _text(time.size.left - 12, y + 13, "hypothesis", anchor="end"),
         tag("path", d=good, class_="mark holds") if good else None,
         tag("path", d=bad, class_="mark fails") if bad else None,
     )
@@ -277,7 +288,7 @@ def _throughput(cols: Sequence[Column], time: _Time, y: float, height: float) ->
 
 
 def _latency(cols: Sequence[Column], time: _Time, y: float, height: float) -> Markup:
-    seen = [value for each in cols for value in (each.p50_ms, each.longest_ms) if 0 < value < math.inf]
+    seen = [value for each in cols for value in (each.p50_ms, each.longest_ms) if 1e-3 <= value <= 1e7]
     low = math.floor(math.log10(min(seen, default=1.0)))
     high = max(low + 1, math.ceil(math.log10(max(seen, default=10.0)) - 1e-9))
     base = y + height
