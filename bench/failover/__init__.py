@@ -6,6 +6,7 @@ ours.py        our platform, on three regions likewise
 load.py        the load, the same for both, as a process of its own
 senders.py     what a good client of each does to have a transfer acknowledged
 trials.py      hit, wait until all is whole, count
+sweeping.py    takes away what is left, whatever ended the benchmark
 figures.py     what a trial comes to, and all of them; pure
 __main__.py    the command, the table, build/failover.json
 """

@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.failover.figures import FAULTS, GOAL_RATIO, Fault, Report, Summary, ratio, troubles_of
 from bench.failover.ours import Ours
 from bench.failover.peer import Patroni, why_no_peer
+from bench.failover.sweeping import swept
 from bench.failover.trials import Candidate, Outcome, carry_out
 from bench.machine import Machine, describe_machine
 from bench.processes import BenchError, work_folder
@@ -165,7 +166,7 @@ def main(
         console.print(reason, style="bold red", markup=False)
         raise typer.Exit(2)
     try:
-        with work_folder(BUILD) as work:
+        with work_folder(BUILD) as work, swept(work, (NETWORK, PEER_NETWORK)):
             machine = describe_machine(work)
             console.print(machine_line(machine), emoji=False)
             chosen = [make for name, make in makers.items() if only in {None, name}]

@@ -5,7 +5,8 @@ The namespaces and the cut are made by the same code as those of our own platfor
 
 Nothing outlives the benchmark, however it ends. Patroni keeps PostgreSQL in a session of its own and leaves it running
 when it dies, so each Patroni is the first process of a process namespace: with it the kernel ends all that it started.
-What starts it dies with us (`setpriv --pdeathsig`). Shared memory is in an IPC namespace, for the same reason.
+What starts it dies with us (`setpriv --pdeathsig`). Shared memory is in an IPC namespace, for the same reason, and
+`sweeping.py` takes the network namespaces away.
 """
 
 import asyncio

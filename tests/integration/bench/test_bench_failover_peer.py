@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +18,25 @@ from bench.peers.postgres import SCHEMA
 from bench.processes import BenchError, work_folder
 from fivenines.drill.postgres import PostgresServer, has_postgres
 from fivenines.ids import new_id
+from fivenines.platform.local.isolation import why_not
 from tests.e2e.platforms import left_of
 
-BUILD = Path(__file__).parents[3] / "build"
+ROOT = Path(__file__).parents[3]
+BUILD = ROOT / "build"
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bench.failover.peer import Patroni
+from bench.failover.sweeping import swept
+folder, network = Path(sys.argv[1]), int(sys.argv[2])
+with swept(folder, [network]):
+    Patroni(folder, network=network)._network.make()
+    (folder / "made").touch()
+    print(*sorted(each.name for each in Path("/var/run/netns").glob(f"fn{network}-*")), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A benchmark that makes its networks, and is killed."""
 
 
 @pytest.fixture
@@ -109,5 +127,22 @@ def test_the_peer_starts_takes_a_transfer_and_leaves_nothing_behind() -> None:
     with work_folder(BUILD) as work:
         assert asyncio.run(check(work / "peer")) == {bytes.fromhex(id.replace("-", ""))}
         assert not left_of(work)
+    assert not list(Path("/var/run/netns").glob(f"fn{network}-*"))
+    assert not Path(f"/sys/class/net/fn{network}").exists()
+
+
+def test_what_a_killed_benchmark_made_is_taken_away(tmp_path: Path) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    network, folder = 150 + os.getpid() % 50, tmp_path / "work"
+    folder.mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(network)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert killed.stdout.split() == [f"fn{network}-r{number}" for number in (1, 2, 3)], killed.stderr
+    until = time.monotonic() + 60
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not folder.exists()
     assert not list(Path("/var/run/netns").glob(f"fn{network}-*"))
     assert not Path(f"/sys/class/net/fn{network}").exists()
