@@ -8,9 +8,11 @@ scene.py       what probes and actions get
 probes.py, actions.py
                what a drill can look at and do; faults are in `fivenines.drill.faults`
 providing.py   one activity, carried out
+restoring.py   all regions are lost, and the ledger is built again
 guarding.py    when a drill may not begin, and when it must stop
+watching.py    what agents do about their parts meanwhile
 runner.py      one drill, from the look before it to its result
-session.py     several, on one platform
+session.py     several, on one platform; found.py is one that somebody else runs
 measuring.py   what came of it: slices of time, and how long detecting, deciding, acting and draining took
 clients.py, judging.py
                the load, and the checker

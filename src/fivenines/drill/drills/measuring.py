@@ -17,6 +17,8 @@ __all__ = ["SUFFERS_S", "is_bad", "longest_pause_s", "moments_of", "recovery_of"
 
 SUFFERS_S: Final = 0.25
 """Who waits for longer than this has suffered from a fault, if only a little: undisturbed, nearly nobody does."""
+QUIET_S: Final = 2.0
+"""When nobody suffers for so long, clients are served as before."""
 WIDTH_S: Final = 0.25
 
 _KINDS: Final[dict[str, MomentKind]] = {
@@ -130,10 +132,7 @@ def recovery_of(
         # A drill leaves a fault alone for a while, whatever happens. The last that was done made it whole.
         whole_after_s = min(whole_after_s, last - at)
     due = [each for each in asked if fault.began <= each.due < until]
-    ended = [each.ended for each in due if each.error or each.latency_s > SUFFERS_S]
-    # Who was under way when it began suffers from it as well.
-    ended += [each.ended for each in asked if each.due < fault.began < each.ended and each.latency_s > SUFFERS_S]
-    served = max(ended, default=fault.began) - began
+    served = _served_again(asked, fault.began, until) - began
     return Recovery(
         fault=fault.fault,
         target=fault.target,
@@ -149,6 +148,23 @@ def recovery_of(
         budget_s=round(sum(map(is_bad, due)) / rate_per_s, 3),
         facts=fault.facts,
     )
+
+
+def _served_again(asked: Sequence[Asked], began: float, until: float) -> float:
+    """Return when clients were served as before: after that, for a while, nobody suffered.
+
+    Who was under way when the fault began suffers from it as well. What happens after a while of quiet is another
+    story, such as a region that comes back and takes the processor of the others.
+    """
+    # Not one that ended before, nor one that was due later.
+    near = [each for each in asked if each.ended > began and each.due < until]
+    suffered = sorted((each.due, each.ended) for each in near if each.error or each.latency_s > SUFFERS_S)
+    served = began
+    for due, ended in suffered:
+        if due > served + QUIET_S:
+            break
+        served = max(served, ended)
+    return served
 
 
 def _span(first: float | None, then: float | None) -> float | None:

@@ -6,6 +6,8 @@ looked at while the drill goes on (`at_rest`).
 """
 
 import asyncio
+import re
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -17,8 +19,10 @@ import dns.rdatatype
 import httpx
 import msgspec
 
+from fivenines.client import AsyncLedger, LedgerError
 from fivenines.control.budget import YEAR_S
 from fivenines.drill.drills.scene import SLOW_S, Scene
+from fivenines.drill.faults.certificates import front_of
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.running import PlatformFailedError
 from fivenines.ids import as_text, new_id
@@ -27,12 +31,14 @@ from fivenines.platform.topology import PORTS
 
 __all__ = [
     "acknowledged_readable",
+    "answered_by_tls",
     "at_rest",
     "availability",
     "budget_left",
     "budget_used",
     "failed_requests",
     "is_at_rest",
+    "logged",
     "longest_pause",
     "lost_just_now",
     "p99",
@@ -89,7 +95,7 @@ def longest_pause(scene: Scene) -> float:
     asked = scene.since_began()
     waited = max((each.latency_s - each.kept_s for each in asked), default=0.0)
     answered = max((each.ended for each in asked), default=scene.began)
-    silent = time.monotonic() - answered
+    silent = 0.0 if scene.is_over else time.monotonic() - answered
     return round(max(waited, silent if silent > 1.0 + 10 / scene.rate_per_s else 0.0), 3)
 
 
@@ -214,6 +220,37 @@ async def reads_answered(scene: Scene) -> int:
         urls = [scene.platform.topology.edge_url(region) for region in scene.platform.regions]
         said = await asyncio.gather(*(_position(http, url, 0) for url in urls))
     return sum(1 for each in said if each is not None)
+
+
+async def answered_by_tls(scene: Scene, requests: int = 20) -> int:
+    """How many of some reads fail that are made by TLS, by clients who begin at a region with a bad certificate.
+
+    They name every region and trust the authority of the fronts that the fault `expired_certificate` puts there.
+    """
+    fronts = [front_of(scene.platform, region) for region in scene.platform.regions]
+    trust = ssl.create_default_context(cafile=str(fronts[0].authority))
+    failed = 0
+    for first in range(len(fronts)):
+        urls = [each.url for each in (*fronts[first:], *fronts[:first])]
+        async with AsyncLedger(*urls, tls=trust, deadline_s=10.0) as ledger:
+            for _ in range(requests // len(fronts) + 1):
+                try:
+                    await ledger.platform()
+                except LedgerError:
+                    failed += 1
+    return failed
+
+
+async def logged(scene: Scene, pattern: str) -> bool:
+    """Whether the platform has logged something since the drill began."""
+
+    def look() -> bool:
+        path = scene.platform.folder / "platform.log"
+        with path.open("rb") as file:
+            file.seek(min(scene.log_began, path.stat().st_size))
+            return re.search(pattern, file.read().decode(errors="replace")) is not None
+
+    return await asyncio.to_thread(look)
 
 
 async def write_answer(scene: Scene, timeout_s: float = 15.0) -> dict[str, Any]:

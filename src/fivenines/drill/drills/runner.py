@@ -19,6 +19,7 @@ import random
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +34,7 @@ from fivenines.drill.drills.about import about_machine, versions
 from fivenines.drill.drills.checking import find_function
 from fivenines.drill.drills.clients import load_for
 from fivenines.drill.drills.experiment import Activity, When
+from fivenines.drill.drills.found import FoundPlatform
 from fivenines.drill.drills.guarding import Harm, harm, why_not_begin
 from fivenines.drill.drills.judging import Judged, judge_drill
 from fivenines.drill.drills.providing import ActivityFailedError, carry_out
@@ -134,6 +136,7 @@ class _DrillRun:
         self._reasons: list[str] = []
         self._values: dict[str, Any] = {}
         self._whole_at: float | None = None
+        self._judged: Judged | None = None
 
     async def run(self) -> DrillResult:
         drill, terms = self._drill, self._terms
@@ -158,13 +161,17 @@ class _DrillRun:
             await load.start()
             await asyncio.sleep(drill.ours.warm_s)
             self._began_at = time.time()
+            log = self._platform.folder / "platform.log"
             scene = Scene(
                 platform=self._platform,
                 load=load,
                 rate_per_s=self._rate_per_s,
                 chance=random.Random(f"{terms.seed}/{drill.name}"),
                 began=time.monotonic(),
+                log_began=log.stat().st_size if log.exists() else 0,
             )
+            if not isinstance(self._platform, FoundPlatform):
+                scene.end_load = partial(self._end_load, scene, load)
             if why is not None:
                 scene.note("hypothesis", "begun all the same", why=f"{why}; {terms.override}")
             return await self._on(scene, load, folder)
@@ -181,21 +188,29 @@ class _DrillRun:
         async with Watcher(self._platform, self._began_at) as watcher, Sampling(nodes, every_s=_SAMPLE_S) as sampling:
             stopped = await self._watched(scene, self._method(scene))
             await self._finish(scene, stopped)
-            ended = time.monotonic()
-        await load.wait_ended(ended + _AFTER_S)
-        self._telling.step("hypothesis after")
-        if When.AFTER in self._drill.said.when:
-            await self._look(scene, When.AFTER)
-        await load.stop()
+        if not scene.is_over:
+            await load.wait_ended(time.monotonic() + _AFTER_S)
+            self._telling.step("hypothesis after")
+            if When.AFTER in self._drill.said.when:
+                await self._look(scene, When.AFTER)
+            await load.stop()
         ended, ended_at = time.monotonic(), time.time()
         (folder / "asked.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, load.asked)))
-        self._telling.step("judging all answers")
-        judged = await judge_drill(self._platform, load.asked, sampling.said)
+        if self._judged is None:
+            self._telling.step("judging all answers")
+            self._judged = await judge_drill(self._platform, load.asked, sampling.said)
+        judged = self._judged
         seen = [
             *watcher.moments,
-            *measuring.moments_of(await self._timeline(), began_at=self._began_at, ended_at=ended_at),
+            *measuring.moments_of(await self._timeline(scene), began_at=self._began_at, ended_at=ended_at),
         ]
         return self._result(scene, judged, sorted(seen, key=lambda moment: moment.at), ended, stopped)
+
+    async def _end_load(self, scene: Scene, load: RunningLoad) -> None:
+        """End the clients and judge them, for there will be nobody to ask afterwards."""
+        await load.stop()
+        self._judged = await judge_drill(self._platform, load.asked, ())
+        scene.is_over = True
 
     # --- before ---------------------------------------------------------------------------------------------------
 
@@ -229,8 +244,9 @@ class _DrillRun:
                 else:
                     await step
         await self._undo(scene)
-        self._telling.step("waiting until all is whole again")
-        await self._wait_whole()
+        if not scene.is_over:
+            self._telling.step("waiting until all is whole again")
+            await self._wait_whole()
 
     async def _step(self, scene: Scene, activity: Activity) -> None:
         try:
@@ -267,15 +283,15 @@ class _DrillRun:
         """Look again and again; returns when there is harm, with what it is."""
         while True:
             began = time.monotonic()
-            if When.DURING in self._drill.said.when:
+            if When.DURING in self._drill.said.when and not scene.is_over:
                 await self._look(scene, When.DURING)
             asked = scene.since_began()
-            answered = [each for each in asked if not each.error]
+            answered, now = [each for each in asked if not each.error], time.monotonic()
             seen = Harm(
                 budget_s=probes.budget_used(scene),
                 failed=probes.failed_requests(scene),
-                silent_s=time.monotonic() - max((each.ended for each in answered), default=scene.began),
-                lost=await probes.lost_just_now(scene),
+                silent_s=0.0 if scene.is_over else now - max((each.ended for each in answered), default=scene.began),
+                lost=0 if scene.is_over else await probes.lost_just_now(scene),
             )
             self._telling.live(seen, len(answered), measuring.longest_pause_s(asked))
             if (why := harm(self._drill.ours.guard, seen)) is not None:
@@ -339,7 +355,8 @@ class _DrillRun:
         self._telling.step("undoing")
         await self._undo(scene)
         try:
-            await self._wait_whole()
+            if not scene.is_over:
+                await self._wait_whole()
         except PlatformFailedError as error:
             self._reasons.append(str(error).splitlines()[0])
 
@@ -347,7 +364,9 @@ class _DrillRun:
         await self._platform.wait_whole(self._drill.ours.settle_s)
         self._whole_at = time.monotonic()
 
-    async def _timeline(self) -> list[Event]:
+    async def _timeline(self, scene: Scene) -> list[Event]:
+        if scene.is_over:
+            return []
         await asyncio.sleep(_TIMELINE_LATE_S)
         for region in self._platform.regions:
             with contextlib.suppress(AgentError):

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from fivenines.drill.running import RunningPlatform
 
 __all__ = ["SLOW_S", "FaultGone", "Loading", "Scene"]
 
+_SAME = "that of "
 SLOW_S = 2.0
 """Who waits for longer than this has noticed."""
 
@@ -59,6 +60,12 @@ class Scene:
     chance: random.Random
     began: float
     """When the drill's clients were first looked at, on the monotonic clock."""
+    end_load: Callable[[], Awaitable[None]] | None = None
+    """Ends the clients and has them judged, when there will be nobody to ask afterwards; None where that may not be."""
+    log_began: int = 0
+    """How long the platform's log was when the drill began, in bytes."""
+    is_over: bool = False
+    """Whether the clients have ended, and the platform with them: nobody expects answers any more."""
     chance_to_look: random.Random = field(default_factory=random.Random)
     """For what may differ from one run to the next: where the guard looks."""
     moments: list[Moment] = field(default_factory=list)
@@ -82,6 +89,11 @@ class Scene:
             )
         )
 
+    def _hit_by(self, name: str) -> str:
+        """Return what the fault of an earlier action hit."""
+        held = {name: each.fault.target for name, each in self._held.items()}
+        return (held | {each.name: each.target for each in self.gone})[name]
+
     @property
     def in_force(self) -> list[str]:
         """The names of the actions whose faults go on."""
@@ -90,6 +102,8 @@ class Scene:
     async def begin_fault(self, name: str, fault: str, arguments: dict[str, Any]) -> None:
         """Put a fault in force under a name. Raises whatever speaks against it."""
         stack = AsyncExitStack()
+        if str(target := arguments.get("target", "")).startswith(_SAME):
+            arguments = {**arguments, "target": self._hit_by(str(target).removeprefix(_SAME))}
         begun = await stack.enter_async_context(in_force(fault, self.platform, chance=self.chance, **arguments))
         self._held[name] = _Held(stack, begun)
         self.note("fault", fault.replace("_", " "), target=begun.target, at=begun.began)

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fivenines.drill.drills.found import FoundPlatform
 from fivenines.drill.drills.reading import Drill
 from fivenines.drill.drills.runner import Telling, Terms, carry_out_drill, not_begun, why_skip
 from fivenines.drill.results import DrillResult
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
-from fivenines.platform.local.agent_client import Agents
-from fivenines.platform.topology import read_topology
 
-__all__ = ["FoundPlatform", "SessionTelling", "Where", "carry_out_all", "in_order"]
+__all__ = ["SessionTelling", "Where", "carry_out_all", "in_order"]
 
 
 class SessionTelling(Telling, Protocol):
@@ -29,30 +28,6 @@ class SessionTelling(Telling, Protocol):
 
     def end(self, result: DrillResult) -> None:
         """A drill has ended."""
-
-
-class FoundPlatform(RunningPlatform):
-    """A platform that somebody else runs: nothing of it is started or stopped by us.
-
-    Args:
-        folder: where it runs from.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-
-    async def start(self) -> None:
-        """Look where everything is. Raises OSError, and `msgspec.MsgspecError` where there is none."""
-        self._topology = read_topology(self.folder)
-        self._agents = Agents(self._topology)
-
-    async def stop(self) -> None:
-        """Let it be."""
-        await self._close()
-
-    async def discard(self) -> None:
-        """Let it be."""
-        await self._close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,129 @@
+"""All regions are lost: every process and every disk but those of the archives, and the ledger is built again.
+
+The clients end first, and are judged while there is somebody to ask. Then everything ends at once, and all folders but
+the archives are taken away. `fivenines restore` builds the ledger from what is left, a process serves it, and it is
+asked for every transaction that was ever acknowledged.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from fivenines.drill.drills.scene import Scene
+from fivenines.drill.faults.errors import FaultImpossibleError
+from fivenines.drill.supervise import LedgerProcess
+from fivenines.drill.witness import Witness
+from fivenines.ids import as_text
+from fivenines.platform.local.programs import archive_of
+from fivenines.platform.topology import PORTS
+
+__all__ = ["lose_everything_and_restore"]
+
+_ARCHIVE_S_MAX = 60.0
+_LOOK_S = 0.2
+
+
+async def lose_everything_and_restore(scene: Scene) -> dict[str, Any]:
+    """Lose all regions, restore from their archives, and say what of the acknowledged is missing.
+
+    Returns `acknowledged`, `missing`, `wrong_sums` (assets whose balances do not come to nothing), and in seconds
+    `restore_s`, and `served_after_s` from the loss.
+    """
+    if scene.end_load is None:
+        raise FaultImpossibleError("loss of all regions", "the platform is somebody else's")
+    await scene.end_load()
+    topology = scene.platform.topology
+    archives = [archive_of(topology, place.name) for place in topology.regions if place.nodes]
+    done = [each for each in scene.load.asked if each.id and each.position and not each.error]
+    await _archived(scene, max((each.position for each in done), default=0))
+    scene.note("fault", "all regions are lost", target="every process, and every disk but the archives")
+    began = time.monotonic()
+    os.kill(scene.platform.pid, signal.SIGKILL)  # everything dies with it
+    await scene.platform.discard()
+    await asyncio.to_thread(_forget, topology.path, archives)
+    scene.note("decided", "restore from the archives")
+    restored = topology.path / "restored"
+    options = [word for url in archives for word in ("--archive", url)]
+    await _fivenines("restore", "--latest", "--data", str(restored), *options)
+    restore_s = time.monotonic() - began
+    ledger = LedgerProcess(restored, log=topology.path / "restored.log", name="the restored ledger")
+    try:
+        ready = await ledger.start()
+        scene.note("done", "the restored ledger serves", target=f"position {ready.position:,}")
+        served_s = time.monotonic() - began
+        missing = await _missing(ready.url, [as_text(each.id) for each in done])
+        wrong = await asyncio.to_thread(_wrong_sums, ready.url)
+        scene.note("recovered", "whole: every acknowledged transaction was looked for")
+        await ledger.stop()
+    finally:
+        await ledger.discard()
+    return {
+        "acknowledged": len(done),
+        "missing": missing,
+        "wrong_sums": wrong,
+        "restore_s": round(restore_s, 2),
+        "served_after_s": round(served_s, 2),
+    }
+
+
+async def _archived(scene: Scene, position: int) -> None:
+    """Wait until every historian has archived so far: what is acknowledged and not archived is not promised."""
+    until = time.monotonic() + _ARCHIVE_S_MAX
+    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http:
+        for place in scene.platform.topology.regions:
+            while place.nodes:
+                with contextlib.suppress(httpx.HTTPError, msgspec.MsgspecError, LookupError):
+                    answer = await http.get(f"http://{place.host}:{PORTS.historian}/v1/historian")
+                    if msgspec.json.decode(answer.content)["stores"][0]["archived"] >= position:
+                        break
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{place.name} has not archived position {position} within {_ARCHIVE_S_MAX:g} s")
+                await asyncio.sleep(_LOOK_S)
+
+
+def _forget(folder: Path, archives: list[str]) -> None:
+    """Take all disks away but those of the archives, and what tells of the platform."""
+    kept = {Path(url).resolve() for url in archives if "://" not in url}
+    for region in folder.iterdir():
+        if region.is_dir() and region.name not in {"drills", "faults"}:
+            for part in region.iterdir():
+                if part.resolve() not in kept and not any(part.resolve() in each.parents for each in kept):
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+async def _fivenines(*words: str) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fivenines", *words, "--json", stdout=pipe, stderr=pipe
+    )
+    _, said = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"'fivenines {words[0]}' ended with {process.returncode}: {said.decode()[-500:]}")
+
+
+async def _missing(url: str, ids: list[str]) -> int:
+    limit = asyncio.Semaphore(16)
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
+
+        async def is_missing(id: str) -> bool:
+            async with limit:
+                return (await http.get(f"{url}/v1/transactions/{id}")).status_code != 200
+
+        return sum(await asyncio.gather(*map(is_missing, ids)))
+
+
+def _wrong_sums(url: str) -> int:
+    sums: dict[str, int] = {}
+    with Witness(url) as witness:
+        for totals in witness.accounts()[0].values():
+            sums[totals.asset] = sums.get(totals.asset, 0) + totals.balance
+    return sum(1 for total in sums.values() if total)
