@@ -15,10 +15,10 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from fivenines.client import AsyncLedger, Limits
+from fivenines.client import AsyncLedger, LedgerError, Limits
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.load.asking import ask
-from fivenines.drill.load.mix import Mix
+from fivenines.drill.load.mix import Mix, MixFailedError
 from fivenines.drill.load.plan import Plan
 
 _TELL_EVERY_S = 0.01
@@ -59,14 +59,17 @@ async def run(plan: Plan) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     limits = Limits(connections_max=plan.connections)
     async with AsyncExitStack() as stack:
-        ledgers = [
-            await stack.enter_async_context(
-                AsyncLedger(plan.url, nameservers=each, deadline_s=plan.deadline_s, limits=limits)
-            )
-            for each in plan.nameservers
-        ]
-        mix = Mix(plan.seed, len(ledgers), plan.name)
-        await mix.setup(ledgers[0])
+        try:
+            ledgers = [
+                await stack.enter_async_context(
+                    AsyncLedger(plan.url, nameservers=each, deadline_s=plan.deadline_s, limits=limits)
+                )
+                for each in plan.nameservers
+            ]
+            mix = Mix(plan.seed, len(ledgers), plan.name)
+            await mix.setup(ledgers[0])
+        except (ValueError, LedgerError, MixFailedError) as error:
+            sys.exit(str(error))
         gc.collect()
         gc.freeze()  # what is there now stays; looking through it again and again would make requests late
         telling = _Telling()

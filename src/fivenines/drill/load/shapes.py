@@ -18,7 +18,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 from msgspec import Struct
@@ -98,7 +98,7 @@ class Curve:
         pieces, area = [], 0.0
         for (began, rate), (ended, last) in pairwise(knots):
             if ended < began:
-                raise ValueError(f"{ended} s comes after {began} s")
+                raise ValueError(f"a curve goes forward in time, not from {began} s to {ended} s")
             if ended > began:
                 piece = Piece(began, ended, rate, (last - rate) / (ended - began), area)
                 pieces.append(piece)
@@ -312,9 +312,10 @@ class Recorded(Shape, frozen=True, kw_only=True):
     def curve(self) -> Curve:
         """Draw it."""
         _checked(self, "width_s")
-        knots = []
-        for number, rate in enumerate(self.rates_per_s):
-            knots += [(number * self.width_s, rate), ((number + 1) * self.width_s, rate)]
+        knots, at = [], 0
+        for rate, same in groupby(self.rates_per_s):  # nights and other gaps are one line each
+            began, at = at, at + sum(1 for _ in same)
+            knots += [(began * self.width_s, rate), (at * self.width_s, rate)]
         return Curve(knots or [(0.0, 0.0)], after="repeats" if self.repeats else "ends")
 
 
@@ -325,7 +326,7 @@ def _decay(began: float, ended: float, rate: float, floor: float, half_life: flo
     for line in range(_LINES_A_DECAY + 1):
         seconds = lasts * line / _LINES_A_DECAY
         knots.append((began + seconds, floor + (rate - floor) * 0.5 ** (seconds / half_life)))
-    return [*knots, (began + lasts, floor)]
+    return [*knots, (knots[-1][0], floor)]
 
 
 SHAPES: dict[str, type[Steady | Ramp | Diurnal | MarketOpen | FlashSale | Spike]] = {
