@@ -7,8 +7,10 @@ whatever becomes of it.
 
 import asyncio
 import contextlib
+import mmap
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from fivenines.drill.faults.book import Book
 from fivenines.drill.faults.force import begun
 from fivenines.drill.faults.processes import Process, process_of
 
-__all__ = ["check_within", "drilling", "running", "wait_until_watched_no_more", "writing"]
+__all__ = ["Writing", "check_within", "drilling", "running", "wait_until_watched_no_more", "writing"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _WITHIN_S = 30.0
@@ -48,25 +50,59 @@ def running(*command: str, **options: int) -> Iterator[Process]:
         process.wait()
 
 
+class Writing:
+    """A Python process that adds a line to a file, again and again, and syncs it.
+
+    What it notes goes by shared memory: its files may be those that it cannot write.
+    """
+
+    def __init__(self, path: Path, process: Process, notes: mmap.mmap) -> None:
+        self.path, self.process, self._notes = path, process, notes
+
+    @property
+    def took_s(self) -> float:
+        """How long the last write took."""
+        return float(struct.unpack_from("d", self._notes, 8)[0])
+
+    @property
+    def error(self) -> int:
+        """The last error that it met; 0: none."""
+        return int(struct.unpack_from("q", self._notes, 0)[0])
+
+    def check_goes_on(self) -> None:
+        """Wait until it writes."""
+        size = self.path.stat().st_size
+        check_within(lambda: self.path.stat().st_size > size, "it writes")
+
+
 @contextmanager
-def writing(path: Path, *, pause_s: float = 0.005) -> Iterator[Process]:
-    """Run a Python process that adds a line to a file, again and again, syncs it, and notes errors beside it."""
+def writing(path: Path) -> Iterator[Writing]:
+    """Run a process that writes for as long as the block runs."""
+    path.parent.mkdir(exist_ok=True)
+    notes = path.parent.parent / f"{path.name}.notes"
+    notes.write_bytes(bytes(16))
     program = f"""
-import os, time
-with open({str(path)!r}, "ab", buffering=0) as file, open({str(path) + ".errors"!r}, "a", buffering=1) as errors:
+import mmap, os, struct, time
+with open({str(notes)!r}, "r+b") as told:
+    notes = mmap.mmap(told.fileno(), 16)
+with open({str(path)!r}, "ab", buffering=0) as file:
     while True:
         began = time.monotonic()
         try:
             file.write(b"line\\n")
             os.fsync(file.fileno())
         except OSError as error:
-            print(error.errno, file=errors)
-        print(time.monotonic() - began, file=open({str(path) + ".took"!r}, "w"))
-        time.sleep({pause_s})
+            struct.pack_into("q", notes, 0, error.errno)
+        struct.pack_into("d", notes, 8, time.monotonic() - began)
+        time.sleep(0.005)
 """
-    with running(sys.executable, "-c", program) as process:
+    with (
+        notes.open("r+b") as file,
+        mmap.mmap(file.fileno(), 16) as shared,
+        running(sys.executable, "-c", program) as process,
+    ):
         check_within(lambda: path.exists() and path.stat().st_size > 0, "it writes")
-        yield process
+        yield Writing(path, process, shared)
 
 
 @contextmanager
