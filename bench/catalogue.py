@@ -4,6 +4,7 @@ from bench.harness import Benchmark, Figure, Ratio
 from bench.history import HISTORY
 from bench.in_process import EMBEDDED
 from bench.journal import JOURNAL
+from bench.load import LOAD
 from bench.names import NAMES
 from bench.over_http import OVER_HTTP
 from bench.overload import OVERLOAD
@@ -12,7 +13,17 @@ from bench.regions import REGIONS
 
 __all__ = ["BENCHMARKS", "FIGURES", "RATIOS"]
 
-BENCHMARKS: tuple[Benchmark, ...] = (*EMBEDDED, *OVER_HTTP, *OVERLOAD, *JOURNAL, *REGIONS, *HISTORY, *NAMES, *PEERS)
+BENCHMARKS: tuple[Benchmark, ...] = (
+    *EMBEDDED,
+    *OVER_HTTP,
+    *OVERLOAD,
+    *JOURNAL,
+    *REGIONS,
+    *HISTORY,
+    *NAMES,
+    *PEERS,
+    *LOAD,
+)
 
 
 def times_the_peer(name: str, ours: str, peer: str, meaning: str) -> Ratio:
