@@ -24,6 +24,7 @@ from fivenines.cli.output import out
 from fivenines.cli.plan import register as register_plan
 from fivenines.cli.rules import register as register_rules
 from fivenines.cli.serve import register as register_serve
+from fivenines.cli.simulate import register as register_simulate
 from fivenines.cli.status import register as register_status
 from fivenines.cli.up import register as register_up
 
@@ -41,6 +42,7 @@ app = typer.Typer(
 for register in (
     register_up,
     register_plan,
+    register_simulate,
     register_status,
     register_control,
     register_names,
