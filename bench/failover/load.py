@@ -34,7 +34,7 @@ DEADLINE_S: Final = 30.0
 """How long a client goes on with one request."""
 SEED: Final = 6
 _AMOUNT_MAX: Final = 100
-_START_S_MAX: Final = 60.0
+_START_S_MAX: Final = 120.0
 _LOOK_S: Final = 0.1
 
 

@@ -25,6 +25,7 @@ from typing import Final, Protocol
 import psycopg
 
 from bench.failover.load import ACCOUNTS, DEADLINE_S, Plan, account
+from fivenines.api import NewAccount
 from fivenines.client import AsyncLedger, LedgerError, Limits
 from fivenines.client.answers import ItemResult
 from fivenines.client.retry import Call, Came, Step, Try
@@ -80,8 +81,8 @@ async def sending(plan: Plan) -> AsyncIterator[Sender]:
             for each in plan.nameservers
         ]
         await ledgers[0].create_asset(_ASSET)
-        for number in range(ACCOUNTS):
-            await ledgers[0].open_account(account(number), asset=_ASSET, min_balance=None)
+        accounts = [NewAccount(account(number), _ASSET, min_balance=None) for number in range(ACCOUNTS)]
+        await ledgers[0].open_accounts(accounts)
         yield Library(ledgers)
 
 
