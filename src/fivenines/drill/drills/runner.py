@@ -220,7 +220,7 @@ class _DrillRun:
         try:
             await self._platform.wait_whole(_WHOLE_S_MAX)
         except PlatformFailedError as error:
-            trouble = str(error).splitlines()[0]
+            trouble = _first(error)
         spec = self._platform.topology.spec
         left_s = (1.0 - spec.slo) * YEAR_S
         for region in self._platform.regions:
@@ -276,7 +276,7 @@ class _DrillRun:
         if isinstance(results[0], Exception):
             failed = results[0]
             first = failed.exceptions[0] if isinstance(failed, BaseExceptionGroup) else failed
-            self._reasons.append((str(first) or repr(first)).splitlines()[0])
+            self._reasons.append(_first(first))
         return stopped
 
     async def _watch(self, scene: Scene) -> str:
@@ -358,7 +358,7 @@ class _DrillRun:
             if not scene.is_over:
                 await self._wait_whole()
         except PlatformFailedError as error:
-            self._reasons.append(str(error).splitlines()[0])
+            self._reasons.append(_first(error))
 
     async def _wait_whole(self) -> None:
         await self._platform.wait_whole(self._drill.ours.settle_s)
@@ -460,6 +460,11 @@ def _is_at_rest(probe: Activity) -> bool:
     if probe.provider.type != "python":
         return False
     return probes.is_at_rest(find_function(probe.provider.module, probe.provider.func))
+
+
+def _first(error: BaseException) -> str:
+    """Return the first sentence of an error: what it logged last stands in the platform's folder."""
+    return (str(error) or repr(error)).splitlines()[0].partition(". It logged last")[0]
 
 
 async def _through(work: Awaitable[T]) -> T:

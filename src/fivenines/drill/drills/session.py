@@ -16,8 +16,12 @@ from fivenines.drill.drills.reading import Drill
 from fivenines.drill.drills.runner import Telling, Terms, carry_out_drill, not_begun, why_skip
 from fivenines.drill.results import DrillResult
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
+from fivenines.platform.local.agent_client import AgentError
 
 __all__ = ["SessionTelling", "Where", "carry_out_all", "in_order"]
+
+
+_WHOLE_S_MAX = 10.0
 
 
 class SessionTelling(Telling, Protocol):
@@ -91,7 +95,7 @@ async def carry_out_all(
                 result = not_begun(drill, terms, "skipped", why)
             else:
                 result = await carry_out_drill(drill, await platforms.ready(fresh=is_own), terms, telling)
-                if is_own or result.verdict in {"failed", "stopped"}:
+                if is_own or (result.verdict in {"failed", "stopped"} and not await platforms.is_whole()):
                     await platforms.let_go()
             telling.end(result)
             keep(result)
@@ -117,6 +121,15 @@ class _Platforms:
             await platform.start()
             self._running = platform
         return self._running
+
+    async def is_whole(self) -> bool:
+        """Whether others may use the platform yet."""
+        try:
+            assert self._running is not None
+            await self._running.wait_whole(_WHOLE_S_MAX)
+        except (PlatformFailedError, AgentError):
+            return False
+        return True
 
     async def let_go(self) -> None:
         if self._running is not None and not self._where.found:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fivenines.drill.drills.choosing import SHORT
 from fivenines.drill.drills.days import Standing
 from fivenines.drill.drills.guarding import Harm
 from fivenines.drill.drills.reading import Drill
@@ -131,12 +132,12 @@ def verdict_line(result: DrillResult) -> Iterator[Text]:
 def catalogue_table(drills: Sequence[Drill], console: Console) -> RenderableType:
     """Return a table of drills: what is done, and what for."""
     table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width), pad_edge=False)
-    table.add_column("drill", no_wrap=True, style="bold")
-    table.add_column("what happens", ratio=3)
-    table.add_column("guarantee", ratio=2)
-    table.add_column("bound", ratio=2)
+    table.add_column("drill", no_wrap=True)
+    table.add_column("guarantees", ratio=1)
+    table.add_column("bound", ratio=1)
     for each in drills:
-        table.add_row(each.name, each.said.title, ", ".join(each.guarantees), each.ours.bound)
+        name = Text.assemble((each.name, "bold"), (" short" if SHORT in each.said.tags else "", "dim"))
+        table.add_row(name, ", ".join(each.guarantees), each.ours.bound)
     return table
 
 
