@@ -13,7 +13,7 @@ from importlib.resources import files
 from fivenines.drill.reporting import figures
 from fivenines.drill.reporting.formats import Report
 from fivenines.drill.reporting.markup import Child, Markup, join, tag
-from fivenines.drill.reporting.sections import anchor, badge, command, drill, grid, key_figures
+from fivenines.drill.reporting.sections import anchor, badge, command, drill, grid, key_figures, repeat_all
 from fivenines.drill.reporting.summary import PROMISES, Summary, summarize
 from fivenines.drill.results import DrillResult
 
@@ -237,7 +237,7 @@ def _evidence(report: Report, common: dict[str, str], sha256: str) -> Markup:
         tag("h2", "Evidence", id="evidence"),
         tag("dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in pairs), class_="pairs"),
         tag("h4", "To repeat it"),
-        command("\n".join(report.commands or ("fivenines drill run --all",))),
+        command("\n".join(report.commands or repeat_all(report.results))),
         tag("h4", "To check this page, and to write it anew from its JSON"),
         command(
             f"echo '{sha256}  drills-full.json' | sha256sum --check\n"

@@ -13,7 +13,7 @@ from fivenines.drill.reporting.markup import Child, Markup, tag
 from fivenines.drill.reporting.timeline import NARROW, WIDE, timeline
 from fivenines.drill.results import Checked, DrillResult, Moment, Recovery, Verdict
 
-__all__ = ["anchor", "badge", "command", "drill", "grid", "key_figures", "repeat_one"]
+__all__ = ["anchor", "badge", "command", "drill", "grid", "key_figures", "repeat_all", "repeat_one"]
 
 _SIGNS: Mapping[str, str] = {
     "passed": "M2.5 6.5L5 9L9.5 3.5",
@@ -108,8 +108,22 @@ def command(text: str) -> Markup:
 
 def repeat_one(result: DrillResult) -> str:
     """Write the command that repeats one drill."""
-    rate = f" --rate {result.rate_per_s:.6g}" if result.rate_per_s else ""
-    return f"fivenines drill run {shlex.quote(result.name)}{rate} --seed {result.seed}"
+    return _run([result.name], result.rate_per_s, result.seed)
+
+
+def repeat_all(results: Sequence[DrillResult]) -> list[str]:
+    """Write the commands that repeat all drills, one for those of the same seed and rate together."""
+    alike: dict[tuple[float, int], list[str]] = {}
+    # A drill that did not begin has no rate: it goes with the others of its seed.
+    rates = {each.seed: each.rate_per_s for each in results if each.rate_per_s}
+    for each in results:
+        alike.setdefault((each.rate_per_s or rates.get(each.seed, 0.0), each.seed), []).append(each.name)
+    return [_run(names, rate, seed) for (rate, seed), names in alike.items()]
+
+
+def _run(names: Sequence[str], rate_per_s: float, seed: int) -> str:
+    rate = f" --rate {rate_per_s:.6g}" if rate_per_s else ""
+    return f"fivenines drill run {' '.join(shlex.quote(each) for each in names)}{rate} --seed {seed}"
 
 
 def drill(index: int, result: DrillResult, *, common: Mapping[str, str]) -> Markup:

@@ -94,7 +94,8 @@ def timeline(result: DrillResult, *, name: str, size: Size = WIDE) -> Markup:
     faults = bands(result.moments, end)
     parts: list[Markup] = []
     y = 8.0
-    bars, y = _faults(faults, time, y)
+    bars, below = _faults(faults, time, y)
+    y = below
     for kind, label in _ROWS:
         marks = [each for each in result.moments if each.kind == kind]
         if marks:
@@ -112,13 +113,14 @@ def timeline(result: DrillResult, *, name: str, size: Size = WIDE) -> Markup:
         y += 18 + 12
     parts.append(_axis(time, y + 2))
     height = y + 24
-    shades = [_shade(band, time, bar_y + 18, y + 2) for band, bar_y in zip(faults, bars[1], strict=True)]
+    # Below all bars: a line through the labels of others would make them hard to read.
+    shades = [_shade(band, time, below - 10, y + 2) for band in faults]
     return tag(
         "svg",
         tag("title", f"The course of {result.title}", id=f"{name}-title"),
         tag("desc", described(result, faults, end), id=f"{name}-desc"),
         shades,
-        bars[0],
+        bars,
         parts,
         viewBox=f"0 0 {number(size.width)} {number(height)}",
         width=size.width,
@@ -157,7 +159,7 @@ def _text(x: float, y: float, text: str, *, anchor: str | None = None, class_: s
     return tag("text", text, x=x, y=y, text_anchor=None if anchor == "start" else anchor, class_=class_)
 
 
-def _faults(faults: Sequence[Band], time: _Time, y: float) -> tuple[tuple[list[Markup], list[float]], float]:
+def _faults(faults: Sequence[Band], time: _Time, y: float) -> tuple[list[Markup], float]:
     """Draw the bars, each with its label inside, or beside it where it is too short."""
     size = time.size
     spans, labels = [], []
@@ -183,13 +185,11 @@ def _faults(faults: Sequence[Band], time: _Time, y: float) -> tuple[tuple[list[M
             labels.append((left + 6, shortened(text, right - left - 10, _TEXT), "start"))
     given = lanes(spans)
     drawn: list[Markup] = []
-    tops = []
     if faults:
         drawn.append(_text(size.left - 12, y + 13, "fault" if len(faults) == 1 else "faults", anchor="end"))
     for band, (x, text, anchor), lane in zip(faults, labels, given, strict=True):
         top = y + lane * 22
         left, right = time.x(band.at), time.x(band.until)
-        tops.append(top)
         told = f"{_named(band.what, band.target)}, {figures.offset(band.at)} to {figures.offset(band.until)}"
         drawn.append(
             tag(
@@ -199,7 +199,7 @@ def _faults(faults: Sequence[Band], time: _Time, y: float) -> tuple[tuple[list[M
                 _text(x, top + 13, text, anchor=anchor, class_="on") if text else None,
             )
         )
-    return (drawn, tops), y + 22 * (max(given, default=-1) + 1) + (6 if faults else 0)
+    return drawn, y + 22 * (max(given, default=-1) + 1) + (6 if faults else 0)
 
 
 def _shade(band: Band, time: _Time, top: float, bottom: float) -> Markup:

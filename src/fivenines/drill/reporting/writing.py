@@ -20,7 +20,7 @@ def write(
     Args:
         results: what came of each drill.
         folder: where to; it is made if need be.
-        commands: what repeats all of it; left out, that of the whole catalogue.
+        commands: what repeats all of it; left out, one for all drills of the same seed and rate.
         written_at: Unix time; left out, now.
 
     Raises:

@@ -12,7 +12,7 @@ from fivenines.drill.reporting import write
 from fivenines.drill.reporting.course import bands
 from fivenines.drill.reporting.formats import SCHEMA, Report
 from fivenines.drill.reporting.page import page
-from fivenines.drill.reporting.sections import repeat_one
+from fivenines.drill.reporting.sections import repeat_all, repeat_one
 from fivenines.drill.results import DrillResult, Moment
 from tests.unit.drill.reporting.samples import sample, samples
 
@@ -139,6 +139,16 @@ def test_the_command_that_repeats_a_drill_is_safe_to_paste() -> None:
     result = msgspec.structs.replace(sample(0, slices=24), name="x; rm -r ~")
 
     assert repeat_one(result) == "fivenines drill run 'x; rm -r ~' --rate 500 --seed 40"
+
+
+def test_drills_of_the_same_seed_and_rate_are_repeated_together() -> None:
+    results = [msgspec.structs.replace(each, seed=7) for each in samples(3, slices=24)]
+    results += [msgspec.structs.replace(sample(3, verdict="refused"), seed=7), sample(4, slices=24)]
+
+    assert repeat_all(results) == [
+        "fivenines drill run node-killed node-stopped node-slow edge-killed --rate 500 --seed 7",
+        "fivenines drill run region-cut-off --rate 500 --seed 44",
+    ]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
