@@ -195,7 +195,7 @@ class World:
         opened += [OpenAccount(each, "EUR/2") for each in (*CUSTOMERS, *TEST)]
         opened.append(OpenAccount(PURSE, "EUR/2", 0, PURSE_MAX))
         self._append(opened)
-        self._append([PostOne(self._new_id(), BANK, each, TEST_BALANCE) for each in TEST])
+        self._acknowledged = self._append([PostOne(self._new_id(), BANK, each, TEST_BALANCE) for each in TEST])
 
     def _append(self, commands: list[Command]) -> int:
         self.batches.append(commands)
@@ -223,7 +223,7 @@ class World:
             made.kind, made.hold = chance.choice(("settle", "settle", "release")), hold.id
             if made.kind == "settle" and chance.random() < 0.7:
                 made.source, made.destination = hold.source, hold.destination
-                made.amount, made.is_final = chance.randint(1, hold.amount), chance.random() < 0.5
+                made.amount, made.is_final = chance.randint(1, hold.amount + 1), chance.random() < 0.5
         elif what == "purse":
             made.source, made.destination = chance.choice(((BANK, PURSE), (PURSE, BANK)))
             made.amount = chance.randint(1, PURSE_MAX // 2)

@@ -9,9 +9,9 @@ from fivenines.drill.checker import JUDGED, judge
 from tests.property.checker.honest import World
 
 
-@settings(max_examples=150)
-@given(st.integers(0, 2**32), st.integers(1, 250))
-@example(1, 600)
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.integers(1, 200))
+@example(1, 500)
 def test_an_honest_history_is_found_to_be_so(seed: int, steps: int) -> None:
     evidence = World(seed, steps).evidence()
     judgement = judge(evidence)
@@ -24,7 +24,7 @@ def test_an_honest_history_is_found_to_be_so(seed: int, steps: int) -> None:
 
 def test_honest_histories_have_a_little_of_everything() -> None:
     """Else that nothing is found would say nothing."""
-    asked = [each for seed in range(5) for each in World(seed, 300).evidence().asked]
+    asked = [each for seed in range(8) for each in World(seed, 300).evidence().asked]
     assert {each.kind for each in asked} == {"post", "hold", "settle", "release", "read", "total"}
     outcomes = {each.outcome for each in asked}
     assert outcomes >= {"posted", "held", "settled", "released", "read", ""}

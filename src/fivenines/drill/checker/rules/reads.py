@@ -3,7 +3,8 @@
 - `wrong_reads`: each answer names the frame after which it was read. The balances must be those of the journal then.
 - `stale_reads`: a client that asks for at least what it has seen never sees less: neither less than it asked for, nor
   less than any answer of its own had shown before.
-- `changed_sums`: the balances of a closed set of accounts, read at once, always come to the same.
+- `changed_sums`: the balances of a set of accounts, read at once, come to the same as long as nothing enters the set or
+  leaves it.
 """
 
 from collections import defaultdict
@@ -97,12 +98,15 @@ def changed_sums(case: Case) -> Iterator[Finding]:
     for each in case.reads:
         if each.kind == "total" and each.outcome == READ:
             readings[each.accounts].append(each)
-    for accounts, found in readings.items():
+    for accounts, all_found in readings.items():
+        since = _closed_since(case.course, frozenset(accounts))
+        found = [each for each in all_found if each.position >= since]
+        if not found:
+            continue
         first = min(found, key=lambda each: (each.position, each.sent))
         total = sum(first.balances.values())
-        wrong = [each for each in found if sum(each.balances.values()) != total]
-        if wrong and _is_closed(case.course, frozenset(accounts), first.position):
-            for each in wrong:
+        for each in found:
+            if sum(each.balances.values()) != total:
                 yield Finding(
                     kind=CHANGED_SUM,
                     guarantee="strictly serializable",
@@ -112,11 +116,15 @@ def changed_sums(case: Case) -> Iterator[Finding]:
                 )
 
 
-def _is_closed(course: Course, accounts: frozenset[str], position: int) -> bool:
-    """Whether nothing was moved into or out of these accounts after a frame."""
-    return not any(
-        (source in accounts) != (destination in accounts)
-        for decision in course.decisions.values()
-        if decision.is_done and decision.position > position
-        for source, destination in ends_of(decision)
+def _closed_since(course: Course, accounts: frozenset[str]) -> int:
+    """The last frame that moved anything into or out of these accounts."""
+    return max(
+        (
+            decision.position
+            for decision in course.decisions.values()
+            if decision.is_done
+            for source, destination in ends_of(decision)
+            if (source in accounts) != (destination in accounts)
+        ),
+        default=0,
     )

@@ -1,0 +1,83 @@
+"""A whole platform under load, one of its nodes killed meanwhile: everybody tells the same, and the checker agrees.
+
+Then one thing is changed in what was told, and the checker does not agree any more: it has looked at what was gathered.
+"""
+
+import asyncio
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fivenines.drill.checker import Evidence, Sampling, gather, judge, places_of
+from fivenines.drill.events import load_for
+from fivenines.drill.load.plan import Plan
+from fivenines.drill.load.running import RunningLoad
+from fivenines.drill.load.shapes import Steady
+from fivenines.drill.running import RunningPlatform
+from tests.e2e.platforms import played
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+
+RATE_PER_S = 30.0
+KILL_AFTER_S = 6.0
+ASK_FOR_S = 20.0
+
+
+async def told_of(platform: RunningPlatform) -> Evidence:
+    """Ask under load, kill a node meanwhile, and hear everybody in the end."""
+    clients = load_for(platform, rate_per_s=RATE_PER_S)
+    plan = Plan(url=clients.url, nameservers=clients.nameservers, shape=Steady(rate_per_s=RATE_PER_S), seed=7)
+    load = RunningLoad(plan, platform.folder / "load.log")
+    nodes = places_of(platform.topology).nodes
+    try:
+        async with Sampling(nodes, every_s=1.0) as sampling:
+            await load.start()
+            await load.wait_ended(time.monotonic() + KILL_AFTER_S)
+            await platform.signal(min(nodes), signal.SIGKILL)
+            await asyncio.sleep(ASK_FOR_S - KILL_AFTER_S)
+            await load.stop()
+            await wait_ready(platform, min(nodes))
+        return await gather(platform, load.asked, samples=sampling.said)
+    finally:
+        await load.discard()
+
+
+async def wait_ready(platform: RunningPlatform, workload: str) -> None:
+    """Wait until it runs again: it cannot be heard before."""
+    async with asyncio.timeout(90):
+        while (await platform.workload(workload)).state != "ready":  # noqa: ASYNC110 - nobody tells when it is
+            await asyncio.sleep(0.1)
+
+
+def test_everybody_tells_the_same(tmp_path: Path) -> None:
+    with played(tmp_path / "platform") as on:
+        evidence = on.do(told_of(on.platform))
+    judgement = judge(evidence)
+    assert not judgement.findings, str(judgement)
+    assert judgement.is_good
+    assert all(each.is_kept for each in judgement.guarantees)
+    assert judgement.failed == 0, [each.error for each in evidence.asked if each.error]
+    assert judgement.acknowledged > 100
+    # Everybody was heard: three regions' nodes, with samples from before the kill on, histories, archives.
+    regions = len(evidence.archives)
+    assert regions == 3
+    assert len(evidence.sql) == regions
+    assert len(evidence.feeds) == len({each.node for each in evidence.nodes}) + regions
+    assert len(evidence.nodes) > len(evidence.feeds)
+    assert all(sql.balances for sql in evidence.sql.values())
+    assert {each.kind for each in evidence.asked} == {"post", "hold", "settle", "release", "read", "total"}
+    check_that_it_has_looked(evidence)
+
+
+def check_that_it_has_looked(evidence: Evidence) -> None:
+    """One frame more or less, and nobody agrees."""
+    shorter = judge(replace(evidence, frames=evidence.frames[:-1], until=0))
+    assert shorter.counts["books differ"] or shorter.counts["history differs"]
+    victim = next(each for each in evidence.asked if each.outcome == "posted")
+    for name, archive in evidence.archives.items():
+        assert archive.digests[victim.position], name
+    victim.amount += 1
+    assert judge(evidence).counts["altered"] == 1
