@@ -151,6 +151,7 @@ def test_drills_of_the_same_seed_and_rate_are_repeated_together() -> None:
     ]
 
 
+@pytest.mark.long  # a browser on a busy machine may take minutes to begin
 @pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
 def test_a_browser_keeps_to_the_policy_and_runs_the_filter(tmp_path: Path) -> None:
     write(samples(6, slices=240), tmp_path)
@@ -164,7 +165,7 @@ def test_a_browser_keeps_to_the_policy_and_runs_the_filter(tmp_path: Path) -> No
         ],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
         check=True,
     )
 
