@@ -5,9 +5,10 @@ neither Ctrl-C nor the end of the drill takes it along. It reads the book, a few
 nothing has been in force for a while.
 """
 
-import subprocess
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,29 +23,34 @@ _LINGER_S = 2.0
 """So long after the last fault: another one often follows."""
 _TRIES_S = 60.0
 """What cannot be undone in so long is left to people; it stays in the book."""
-_ours: list[subprocess.Popen[bytes]] = []
-"""Those that we have started: they have to be waited for."""
+_ours: list[int] = []
+"""Those that we have started: somebody has to hear of their end."""
 
 
 def ensure_watchdog(book: Book) -> None:
     """Start the watchdog of a book unless it runs. Blocks. Raises OSError."""
-    for each in list(_ours):
-        if each.poll() is not None:
-            _ours.remove(each)
+    for pid in list(_ours):
+        with suppress(ChildProcessError):
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                continue
+        _ours.remove(pid)
     with book.alone():
         if _running(book) is not None:
             return
-        with (book.path / "watchdog.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fivenines.drill.faults.watchdog", str(book.path.parent)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        _ours.append(process)
-        (book.path / "watchdog.json").write_bytes(msgspec.json.encode(process_of(process.pid)))
+        log = str(book.path / "watchdog.log")
+        pid = os.posix_spawn(  # it outlives us, which `subprocess` takes for a mistake
+            sys.executable,
+            [sys.executable, "-P", "-m", "fivenines.drill.faults.watchdog", str(book.path.parent)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        _ours.append(pid)
+        (book.path / "watchdog.json").write_bytes(msgspec.json.encode(process_of(pid)))
 
 
 def main(folder: Path) -> None:
