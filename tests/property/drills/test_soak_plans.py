@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fivenines.drill.drills.reading import Drill
-from fivenines.drill.drills.soak import RegionParts, Round, Step, plan_soak, soak_drill
+from fivenines.drill.drills.soak import CHOICES, RegionParts, Round, Step, plan_soak, soak_drill
+from fivenines.drill.faults import FAULTS
 
 REGIONS = tuple(RegionParts(name=name, nodes=(f"{name}-1", f"{name}-2")) for name in ("a", "b", "c"))
 
@@ -54,7 +55,8 @@ def test_no_part_is_hit_twice_at_once_and_every_fault_ends_after_it_began(rounds
 def test_every_kind_of_part_is_hit_sooner_or_later() -> None:
     rounds = plan_soak(REGIONS, seconds=3_600, seed=1, is_apart=True)
     steps = [step for each in rounds for step in each.steps]
-    assert {step.fault for step in steps} == {"kill", "stop", "slow", "edge_loss", "dns_loss", "partition"}
+    assert {step.fault for step in steps} == {choice.fault for choice in CHOICES}
+    assert {choice.fault for choice in CHOICES} <= set(FAULTS)
     assert {step.region for step in steps} == {"a", "b", "c"}
     assert {step.reach for step in steps} == {"part", "caretaker", "region"}
 

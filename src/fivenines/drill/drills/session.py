@@ -22,6 +22,8 @@ __all__ = ["SessionTelling", "Where", "carry_out_all", "in_order"]
 
 
 _WHOLE_S_MAX = 10.0
+_DRILLS_MAX = 12
+"""After so many drills a platform is replaced: the checker reads all that was ever written to it, after each."""
 
 
 class SessionTelling(Telling, Protocol):
@@ -110,16 +112,18 @@ class _Platforms:
         self._where, self._telling = where, telling
         self._running: RunningPlatform | None = None
         self._started = 0
+        self._drills = 0
 
     async def ready(self, *, fresh: bool) -> RunningPlatform:
-        if self._running is not None and fresh and not self._where.found:
+        if self._running is not None and (fresh or self._drills >= _DRILLS_MAX):
             await self.let_go()
         if self._running is None:
             self._started += 1
             self._telling.step("looking for the platform" if self._where.found else "starting a platform")
             platform = self._where.platform(self._started)
             await platform.start()
-            self._running = platform
+            self._running, self._drills = platform, 0
+        self._drills += 1
         return self._running
 
     async def is_whole(self) -> bool:

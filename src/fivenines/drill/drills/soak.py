@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from fivenines.drill.drills.experiment import FAULTS, Activity, Experiment, Guard, Hypothesis, Ours, Pauses, Provider
 from fivenines.drill.drills.reading import Drill
 
-__all__ = ["Choice", "RegionParts", "Round", "Step", "plan_soak", "soak_drill"]
+__all__ = ["CHOICES", "Choice", "RegionParts", "Round", "Step", "plan_soak", "soak_drill"]
 
 Reach = Literal["part", "caretaker", "region"]
 """part       one part of a region that serves requests
@@ -61,10 +61,12 @@ CHOICES: Final = (
     Choice(fault="kill", on="node", seconds=(2, 5), weight=3),
     Choice(fault="stop", on="node", seconds=(2, 8), weight=2),
     Choice(fault="slow", on="node", seconds=(4, 8), arguments={"share": 0.1}),
+    Choice(fault="slow_wire", on="node", seconds=(4, 8)),
     Choice(fault="kill", on="edge", seconds=(2, 4), weight=2),
     Choice(fault="edge_loss", on="edge", seconds=(4, 8)),
     Choice(fault="kill", on="journal", seconds=(3, 5), weight=2),
     Choice(fault="stop", on="journal", seconds=(2, 4)),
+    Choice(fault="slow_fsync", on="journal", seconds=(3, 6), arguments={"delay_s": 0.05}),
     Choice(fault="kill", on="names", seconds=(2, 4)),
     Choice(fault="dns_loss", on="names", seconds=(4, 8)),
     Choice(fault="kill", on="controller", seconds=(2, 4)),

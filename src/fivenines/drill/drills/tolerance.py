@@ -143,6 +143,8 @@ def told(tolerance: Any) -> str:
 
 
 def _told_range(lower: float, upper: float) -> str:
+    if lower == upper:
+        return f"{lower:g}"
     return f"{lower:g} to {upper:g}" if lower else f"at most {upper:g}"
 
 
