@@ -1,7 +1,7 @@
 """Whole platforms for tests: each on a network of its own, driven from plain tests, and gone at the end.
 
-`RunningPlatform` and `SteadyLoad` live on an event loop, which has to go round between the steps of a test and from one
-test to the next. So a thread has one, and `do` carries a coroutine there and its result back.
+`RunningPlatform` and `RunningLoad` live on an event loop, which has to go round between the steps of a test and from
+one test to the next. So a thread has one, and `do` carries a coroutine there and its result back.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
+from fivenines.drill.checker import Judgement, Stretch, gather, judge, stretch
 from fivenines.drill.disturb import Disturbance
-from fivenines.drill.events import check_nodes, disturb, load_for
+from fivenines.drill.events import disturb, load_for
+from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.running import RunningPlatform
-from fivenines.drill.steady import SteadyLoad
-from fivenines.drill.steady_judge import Stretch, Verdict, judge_steady, stretch
 from fivenines.platform.topology import PORTS
 from fivenines.traffic.edge import find_haproxy
 from tests.integration.etcd.clusters import need_etcd
@@ -137,19 +137,18 @@ class LoopThread:
 class Load:
     """A steady load on a platform."""
 
-    def __init__(self, played: "Played", load: SteadyLoad) -> None:
-        self._played, self.running = played, load
+    def __init__(self, played: "Played", load: RunningLoad, rate_per_s: float) -> None:
+        self._played, self.running, self._rate_per_s = played, load, rate_per_s
 
     def since(self, began: float, ended: float) -> Stretch:
         """What clients noticed between two moments, once all that was due by then has ended."""
         self._played.do(self.running.wait_ended(ended))
-        return stretch(self.running.asked, began, ended, rate_per_s=self.running.load.rate_per_s)
+        return stretch(self.running.asked, began, ended, rate_per_s=self._rate_per_s)
 
-    def judged(self) -> Verdict:
-        """Stop, and hold all that was answered against the journal."""
+    def judged(self) -> Judgement:
+        """Stop, and have the checker hold all that was answered against the journal, every node and every history."""
         self._played.do(self.running.stop())
-        disk = self._played.do(self._played.platform.read_journal())
-        return judge_steady(self.running.asked, disk, self.running.load)
+        return judge(self._played.do(gather(self._played.platform, self.running.asked)))
 
 
 class Played:
@@ -179,10 +178,10 @@ class Played:
         """Have clients ask it at a steady rate, from now on."""
         self._loads += 1
         described = load_for(self.platform, rate_per_s=rate_per_s, name=str(self._loads))
-        load = SteadyLoad(described, self.platform.folder / "load.log")
+        load = RunningLoad(described, self.platform.folder / "load.log")
         try:
             self.do(load.start())
-            yield Load(self, load)
+            yield Load(self, load, rate_per_s)
         finally:
             self.do(load.discard())
 
@@ -213,17 +212,15 @@ class Stage:
 
     def check(self, disturbance: Disturbance) -> None:
         """Let it happen: no request fails, and all becomes whole again."""
-        met = self.played.do(disturb(self.played.platform, self._load.running, disturbance, self._chance))
+        met = self.played.do(disturb(self.played.platform, self._load.running, disturbance, self._chance, EVENTS_PER_S))
         assert met.noticed.requests > 0
         assert met.noticed.failed == 0, (met.happening, met.noticed.errors)
 
     def check_in_the_end(self) -> None:
-        """Nothing was lost, doubled or reordered, and every node has what the journal says."""
-        verdict = self._load.judged()
-        assert verdict.is_good, verdict
-        assert verdict.failed == 0
-        disk = self.played.do(self.played.platform.read_journal())
-        assert self.played.do(check_nodes(self.played.platform, disk)) == []
+        """Nothing was lost, doubled or reordered, and every node and every history has what the journal says."""
+        judgement = self._load.judged()
+        assert judgement.is_good, str(judgement)
+        assert judgement.failed == 0
 
 
 @contextmanager

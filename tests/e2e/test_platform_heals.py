@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from fivenines.control.observed import RegionState
-from fivenines.drill.events import check_nodes
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.view import View
 from tests.e2e.platforms import Played, played
@@ -86,7 +85,8 @@ def test_a_standby_stands_in_for_a_region_that_is_lost_and_steps_back(bank: Play
         assert not state(back, "us-east").promoted
         noticed = load.since(began, time.monotonic())
         assert noticed.failed == 0, noticed.errors
-        assert load.judged().is_good
+        judgement = load.judged()
+        assert judgement.is_good, str(judgement)
 
 
 def test_a_member_that_lost_its_data_is_replaced_by_an_empty_one(bank: Played) -> None:
@@ -114,7 +114,5 @@ def test_a_member_that_lost_its_data_is_replaced_by_an_empty_one(bank: Played) -
         assert [region for region in before if after[region] != before[region]] == [victim]
         noticed = load.since(began, time.monotonic())
         assert noticed.failed == 0, noticed.errors
-        verdict = load.judged()
-        assert verdict.is_good, verdict
-    disk = bank.do(bank.platform.read_journal())
-    assert bank.do(check_nodes(bank.platform, disk)) == []
+        judgement = load.judged()
+        assert judgement.is_good, str(judgement)

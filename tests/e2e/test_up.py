@@ -236,8 +236,8 @@ def test_a_region_is_evacuated_and_returns_and_nobody_notices(bank: Played) -> N
 
         noticed = load.since(began, time.monotonic())
         assert noticed.failed == 0, noticed.errors
-        verdict = load.judged()
-    assert verdict.is_good, verdict
+        judgement = load.judged()
+    assert judgement.is_good, str(judgement)
     changes = [each["what"].split(",")[0] for each in timeline(bank) if each["what"].startswith("us-east -> ")]
     assert changes[-4:] == [f"us-east -> {phase}" for phase in ("evacuated", "reads", "few", "serving")]
     orders = [each for each in timeline(bank) if each["kind"] == "order"]
@@ -273,13 +273,13 @@ def test_all_nodes_are_restarted_under_load_and_no_request_fails(bank: Played) -
         restarted = told(bank.command("node", "restart", "--all", "--json", seconds=400))
         bank.do(bank.platform.wait_whole())
         noticed = load.since(began, time.monotonic())
-        verdict = load.judged()
+        judgement = load.judged()
     assert [each["node"] for each in restarted] == nodes
     after = workloads(bank)
     assert all(after[node].pid != before[node].pid for node in nodes)
     assert noticed.failed == 0, noticed.errors
-    assert verdict.is_good, verdict
-    assert verdict.failed == 0
+    assert judgement.is_good, str(judgement)
+    assert judgement.failed == 0
 
 
 def test_a_second_one_in_the_same_folder_is_refused(bank: Played) -> None:

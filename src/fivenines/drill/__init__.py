@@ -6,15 +6,14 @@ on_platform.py or a whole platform: a node, the journal's leader, a region kille
 running.py     a platform that runs beside a drill, and what may be done to its parts
 disturb.py     the catalogue of what can happen to a platform
 events.py      `make events`: all of it happens, under a steady load
-steady.py, steady_judge.py
-               that load, by clients that ask DNS; what they noticed, and whether the ledger kept its word
+steady.py      a simpler load, of posts and reads alone
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time
 stated.py      what the books state by themselves
 disk.py        reads the journal with eyes of its own: what was asked, and what that comes to
 witness.py     asks a ledger over plain HTTP what it holds, and sends everything once more
-checker.py     compares all of it, and says what is wrong
+checker/       compares what clients were told with what everybody holds, and says what is wrong
 chart.py       the course of a drill as a picture: for the terminal, and as SVG
 report.py      the report, and build/demo.json
 live.py        what is shown meanwhile

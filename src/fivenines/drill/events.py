@@ -3,8 +3,8 @@
 A platform is started on this machine, clients ask it through DNS at a steady rate, and one after the other each
 disturbance of `disturb.CATALOGUE` happens. After each the platform has to become whole again by itself. What clients
 noticed in the stretch from its beginning until then is told: failed requests, the longest that any request waited, the
-seconds of the error budget. In the end everything that was answered is held against the journal, and against the
-accounts of every node.
+seconds of the error budget. In the end the checker holds everything that was answered against the journal, every
+node and every history.
 """
 
 import asyncio
@@ -15,28 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import msgspec
 import typer
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from fivenines.drill.disk import OnDisk
+from fivenines.drill.checker import Judgement, Stretch, gather, judge, stretch
+from fivenines.drill.checker.gathering import SOMETHING_WRONG
 from fivenines.drill.disturb import CATALOGUE, Disturbance, Happening
+from fivenines.drill.load.plan import Plan
+from fivenines.drill.load.running import LoadFailedError, RunningLoad
+from fivenines.drill.load.shapes import Steady
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
-from fivenines.drill.steady import Load, SteadyFailedError, SteadyLoad
-from fivenines.drill.steady_judge import Stretch, Verdict, judge_steady, stretch
-from fivenines.drill.witness import Witness
-from fivenines.journal import JournalError
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.isolation import IsolationError, why_not
 
-__all__ = ["Met", "check_nodes", "disturb", "load_for", "main", "print_met"]
+__all__ = ["Met", "disturb", "load_for", "main", "print_met"]
 
 _TROUBLES = (
-    *(PlatformFailedError, SteadyFailedError, AgentError, IsolationError, JournalError),
-    *(httpx.HTTPError, OSError, TimeoutError),
+    *(PlatformFailedError, LoadFailedError, AgentError, IsolationError),
+    *SOMETHING_WRONG,
 )
 _SETTLE_S = 1.0
 """What was due just before a platform is whole again belongs to the disturbance, too."""
@@ -52,15 +51,23 @@ class Met:
     """From its beginning until everything ran and every region served again."""
 
 
-def load_for(platform: RunningPlatform, *, rate_per_s: float, name: str = "1") -> Load:
+def load_for(platform: RunningPlatform, *, rate_per_s: float, name: str = "1", seed: int = 1) -> Plan:
     """Describe a load with two clients in each region, which ask its nameserver first."""
     topology = platform.topology
     nearest_first = tuple(topology.nameservers_of(region) for region in platform.regions)
-    return Load(url=topology.url, nameservers=(*nearest_first, *nearest_first), rate_per_s=rate_per_s, name=name)
+    return Plan(
+        url=topology.url,
+        nameservers=(*nearest_first, *nearest_first),
+        shape=Steady(rate_per_s=rate_per_s),
+        seed=seed,
+        name=name,
+    )
 
 
-async def disturb(platform: RunningPlatform, load: SteadyLoad, disturbance: Disturbance, chance: random.Random) -> Met:
-    """Let one disturbance happen, and wait until the platform is whole again.
+async def disturb(
+    platform: RunningPlatform, load: RunningLoad, disturbance: Disturbance, chance: random.Random, rate_per_s: float
+) -> Met:
+    """Let one disturbance happen under a load of that rate, and wait until the platform is whole again.
 
     Raises:
         PlatformFailedError: it does not become so.
@@ -75,30 +82,9 @@ async def disturb(platform: RunningPlatform, load: SteadyLoad, disturbance: Dist
     await load.wait_ended(ended)
     return Met(
         happening=this,
-        noticed=stretch(load.asked, began, ended, rate_per_s=load.load.rate_per_s),
+        noticed=stretch(load.asked, began, ended, rate_per_s=rate_per_s),
         whole_after_s=whole_after_s,
     )
-
-
-async def check_nodes(platform: RunningPlatform, disk: OnDisk) -> list[str]:
-    """Hold the accounts of every node against what the journal comes to; returns what is wrong."""
-
-    def ask(url: str) -> list[str]:
-        with Witness(url) as witness:
-            witness.platform(disk.position)
-            accounts, wrong = witness.accounts()
-        for id, totals in disk.accounts.items():
-            if accounts.get(id) != totals:
-                wrong.append(f"{url}: {id} has {accounts.get(id)}, the journal says {totals}")
-        sums: dict[str, int] = {}
-        for totals in accounts.values():
-            sums[totals.asset] = sums.get(totals.asset, 0) + totals.balance
-        return wrong + [f"{url}: the balances in {asset} come to {total}" for asset, total in sums.items() if total]
-
-    urls = [
-        f"http://{place.host}:{place.node_port(node)}" for place in platform.topology.regions for node in place.nodes
-    ]
-    return [each for found in [await asyncio.to_thread(ask, url) for url in urls] for each in found]
 
 
 async def run_events(
@@ -108,24 +94,23 @@ async def run_events(
     rate_per_s: float,
     seed: int,
     told: Callable[[str], None],
-) -> tuple[list[Met], Verdict, list[str]]:
+) -> tuple[list[Met], Judgement]:
     """Start a platform, let everything happen, judge, and stop it. Raises as its parts do."""
     chance = random.Random(seed)
     await platform.start()
     told(f"the platform is ready after {platform.ready_s:.1f} s")
-    load = SteadyLoad(load_for(platform, rate_per_s=rate_per_s), platform.folder / "load.log")
+    load = RunningLoad(load_for(platform, rate_per_s=rate_per_s, seed=seed), platform.folder / "load.log")
     try:
         await load.start()
-        told(f"{rate_per_s:g} requests a second, by {len(load.load.nameservers)} clients that ask DNS")
+        told(f"{rate_per_s:g} requests a second, by {len(load.plan.nameservers)} clients that ask DNS")
         met = []
         for each in disturbances:
-            found = await disturb(platform, load, each, chance)
+            found = await disturb(platform, load, each, chance, rate_per_s)
             met.append(found)
             told(_line(found))
         await load.stop()
         (platform.folder / "asked.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, load.asked)))
-        disk = await platform.read_journal()
-        return met, judge_steady(load.asked, disk, load.load), await check_nodes(platform, disk)
+        return met, judge(await gather(platform, load.asked))
     finally:
         await load.discard()
 
@@ -191,7 +176,7 @@ def main(
     options = ("--isolation", "netns") if netns else ()
     platform = RunningPlatform(out / "events", network=network, options=options)
 
-    async def run() -> tuple[list[Met], Verdict, list[str]]:
+    async def run() -> tuple[list[Met], Judgement]:
         try:
             found = await run_events(platform, chosen, rate_per_s=rate, seed=seed, told=told)
             await platform.stop()
@@ -200,21 +185,21 @@ def main(
             await platform.discard()
 
     try:
-        met, verdict, wrong = uvloop.run(run())
+        met, judgement = uvloop.run(run())
     except _TROUBLES as error:
         console.print(f"it could not be carried out: {error}", style="bold red", markup=False)
         raise typer.Exit(1) from error
     print_met(met, console)
-    failed = sum(each.noticed.failed for each in met) or verdict.failed
-    is_good = verdict.is_good and not wrong and not failed
+    failed = sum(each.noticed.failed for each in met) or judgement.failed
+    is_good = judgement.is_good and not failed
     console.print(
-        f"{verdict.acknowledged:,} acknowledged, {failed} failed, {len(verdict.lost)} lost, {len(verdict.doubled)} "
-        f"doubled, {len(verdict.reordered)} reordered, {len(verdict.wrong_balances) + len(wrong)} balances wrong",
+        f"{judgement.acknowledged:,} acknowledged, {failed} failed, {judgement.lost} lost, {judgement.doubled} "
+        f"doubled, {judgement.reordered} reordered, {sum(judgement.counts.values())} findings",
         style="bold green" if is_good else "bold red",
     )
-    for each in (*verdict.lost, *verdict.doubled, *verdict.reordered, *verdict.wrong_balances, *wrong)[:20]:
-        console.print(each, style="red", markup=False)
-    told_json = {"good": is_good, "verdict": verdict, "wrong": wrong, "events": met}
+    if judgement.findings:
+        console.print(str(judgement), style="red", markup=False)
+    told_json = {"good": is_good, "verdict": judgement, "events": met}
     (out / "events.json").write_bytes(msgspec.json.format(msgspec.json.encode(told_json), indent=2) + b"\n")
     raise typer.Exit(0 if is_good else 1)
 

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from fivenines.drill.chart import Course, Mark, bars, kill_columns, svg
 from fivenines.drill.checker.books import Finding
+from fivenines.drill.checker.stretches import Stretch, stretch
 from fivenines.drill.record import Kill
 from fivenines.drill.replay import Replay
-from fivenines.drill.steady_judge import Stretch, stretch
 
 __all__ = ["Result", "picture", "print_report", "to_json"]
 
