@@ -16,6 +16,7 @@ from fivenines.cli.plan import read_declared
 if TYPE_CHECKING:
     from fivenines.drill.simulator import Judged, Setting, WhatIf
     from fivenines.drill.simulator.judging import Bounded, Clients
+    from fivenines.drill.simulator.living import Known
 
 __all__ = ["register"]
 
@@ -102,7 +103,12 @@ def _live(
     from fivenines.drill.simulator import judge, live, what_if
 
     with bar("years of operation", quiet=quiet) as advance:
-        lived = live(setting, seed, years, progress=lambda year: advance("years of operation", year, years))
+        known: Known = {}
+
+        def lived_on(year: int) -> None:
+            advance("years of operation", year, years)
+
+        lived = live(setting, seed, years, progress=lived_on, known=known)
         judged = judge(setting, lived, seed=seed)
         if not is_whatif:
             return judged, ()
@@ -110,7 +116,8 @@ def _live(
         def tell(name: str, year: int) -> None:
             advance(f"what if: {name}", year, years)
 
-        return judged, what_if(setting, lived, seed=seed, budget_s=judged.budget_s, progress=tell)
+        better = what_if(setting, lived, seed=seed, budget_s=judged.budget_s, progress=tell, known=known)
+        return judged, better
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:

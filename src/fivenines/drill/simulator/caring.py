@@ -165,13 +165,13 @@ class Caretakers:
         state = State(phases={}, changed={}, members=[], windows={}, quiet={})
         for number, region in enumerate(self.members):
             state.members.append(Member(region=region, id=number + 1, name=region))
-        for region in self.desired.regions:
-            phase: Phase = "serving" if region.mode == "active" else "standby"
+        for declared in self.desired.regions:
+            phase: Phase = "serving" if declared.mode == "active" else "standby"
             share = 1.0 if phase == "serving" else 0.0
-            state.phases[region.name] = RegionState(
-                name=region.name, phase=phase, since=-OLD_S, share=share, revision=1
+            state.phases[declared.name] = RegionState(
+                name=declared.name, phase=phase, since=-OLD_S, share=share, revision=1
             )
-            state.changed[region.name] = -OLD_S
+            state.changed[declared.name] = -OLD_S
         state.members_made = len(self.members)
         return state
 

@@ -61,7 +61,7 @@ class _Drawn(NamedTuple):
     more: float
 
 
-def draw(setting: Setting, seed: int, years: int, *, away_s: dict[str, float]) -> list[Fault]:
+def draw(setting: Setting, seed: int, years: int, *, away_s: dict[Kind, float]) -> list[Fault]:
     """Return all faults of so many years, but for those of single nodes, in the order in which they begin.
 
     Args:
@@ -76,7 +76,7 @@ def draw(setting: Setting, seed: int, years: int, *, away_s: dict[str, float]) -
 
 
 class _Drawing:
-    def __init__(self, setting: Setting, seed: int, horizon_s: float, away_s: dict[str, float]) -> None:
+    def __init__(self, setting: Setting, seed: int, horizon_s: float, away_s: dict[Kind, float]) -> None:
         self._setting, self._seed, self._horizon_s, self._away_s = setting, seed, horizon_s, away_s
         self._rates = setting.rates
 

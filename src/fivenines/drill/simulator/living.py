@@ -20,13 +20,14 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from fivenines.control.deciding import decide as decide_all
+from fivenines.control.desired import Desired
 from fivenines.drill.simulator.caring import Caretakers, Decide, Piece, State
 from fivenines.drill.simulator.faults import YEAR_S, Fault, draw
 from fivenines.drill.simulator.setting import Setting
 from fivenines.drill.simulator.small import Small
 from fivenines.drill.simulator.world import Trouble, View, view
 
-__all__ = ["OVERLAP", "Lived", "Outage", "Year", "live"]
+__all__ = ["OVERLAP", "Known", "Lived", "Outage", "Year", "live"]
 
 _OUTAGES_KEPT = 20
 _DAY_S = 86_400.0
@@ -107,6 +108,7 @@ def live(
     *,
     decide: Decide = decide_all,
     progress: Callable[[int], None] = lambda _: None,
+    known: "Known | None" = None,
 ) -> Lived:
     """Live so many years.
 
@@ -116,8 +118,9 @@ def live(
         years: how many.
         decide: who decides; for tests.
         progress: told of each year that is over.
+        known: what the caretakers made of situations before; of the same seed and the same `decide`.
     """
-    return _Life(setting, seed, years, decide, progress).run()
+    return _Life(setting, seed, years, decide, progress, {} if known is None else known).run()
 
 
 class _Kept(NamedTuple):
@@ -126,9 +129,19 @@ class _Kept(NamedTuple):
     settled_s: float
 
 
+Known = dict[tuple[Desired, tuple[str, ...], float], dict[tuple[object, ...], _Kept]]
+"""What the caretakers made of situations: by what they were told to want, and by the situation."""
+
+
 class _Life:
     def __init__(
-        self, setting: Setting, seed: int, years: int, decide: Decide, progress: Callable[[int], None]
+        self,
+        setting: Setting,
+        seed: int,
+        years: int,
+        decide: Decide,
+        progress: Callable[[int], None],
+        known: "Known",
     ) -> None:
         self._setting, self._seed, self._count, self._progress = setting, seed, years, progress
         self._care = Caretakers(setting.desired(), setting.members, decide=decide, join_s=setting.rates.assumed.join_s)
@@ -143,7 +156,7 @@ class _Life:
         self._calm, self._brief_s = calm.key(), setting.platform.timings.lost_member_s / 2
         shares = {name: found.share for name, found in calm.phases.items()}
         self._calm_piece = Piece(0.0, shares, frozenset(setting.members), frozenset())
-        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._kept = known.setdefault((self._care.desired, self._care.members, self._care.join_s), {})
         self._views: dict[frozenset[Trouble], View] = {}
         self.lived = Lived(
             years=[Year(ours_s=defaultdict(float), others_s=defaultdict(float)) for _ in range(years)],

@@ -89,7 +89,7 @@ class Lasts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.mean_s is not None:
             return -self.mean_s * math.log(1.0 - uniform)
         assert self.median_s is not None
-        return self.median_s * self.spread**normal
+        return self.median_s * math.exp(math.log(self.spread) * normal)
 
 
 class FaultRate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

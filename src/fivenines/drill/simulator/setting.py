@@ -40,7 +40,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     notice_times: float = 1.0
     """How long people take to notice, in times of what the table says."""
     is_pausing: bool = True
-    """Whether what drills measured is counted: elections and the pauses of clients. Off to compare with closed forms."""
+    """Whether what drills measured is counted, elections and pauses of clients; off to compare with closed forms."""
 
     def __post_init__(self) -> None:
         if len(self.platform.regions) > REGIONS_MAX:

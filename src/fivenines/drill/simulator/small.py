@@ -66,7 +66,8 @@ class Small:
     """
 
     def __init__(self, setting: Setting, *, decide: Decide = decide_all) -> None:
-        self._setting, self._rows = setting, []
+        self._setting = setting
+        self._rows: list[_Row] = []
         rates, calibration = setting.rates, setting.calibration
         desired = setting.desired()
         total = sum(region.weight for region in setting.serving if region.mode == "active")
@@ -75,7 +76,7 @@ class Small:
         if replaced_s is None:
             replaced_s = damaged.lasts.mean if damaged.lasts else 3_600.0
         away = rates.faults["node_away"].lasts
-        self.away_s: dict[str, float] = {
+        self.away_s: dict[Kind, float] = {
             "node_crash": _RESTART_S,
             "node_hang": _HANG_S,
             "node_away": away.mean if away else _RESTART_S,

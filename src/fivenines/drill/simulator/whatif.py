@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from fivenines.control.deciding import decide as decide_all
 from fivenines.drill.simulator.caring import Decide
 from fivenines.drill.simulator.judging import Bounded, bootstrap
-from fivenines.drill.simulator.living import Lived, live
+from fivenines.drill.simulator.living import Known, Lived, live
 from fivenines.drill.simulator.setting import REGIONS_MAX, Setting
 from fivenines.platform.spec import Region
 
@@ -117,6 +117,7 @@ def what_if(
     budget_s: float,
     decide: Decide = decide_all,
     progress: Callable[[str, int], None] = lambda _name, _year: None,
+    known: Known | None = None,
 ) -> tuple[WhatIf, ...]:
     """Live through the same years with each change, and return what it is worth, the best first.
 
@@ -127,15 +128,16 @@ def what_if(
         budget_s: seconds a year that the objective leaves.
         decide: who decides; for tests.
         progress: told which change is tried, and of each year that is over.
+        known: what the caretakers made of situations when `lived` was lived.
     """
     found = []
-    count = len(lived.years)
+    count, known = len(lived.years), {} if known is None else known
     for change in changes(setting):
 
         def tell(year: int, name: str = change.name) -> None:
             progress(name, year)
 
-        then = live(change.setting, seed, count, decide=decide, progress=tell)
+        then = live(change.setting, seed, count, decide=decide, progress=tell, known=known)
         pairs = list(zip(lived.years, then.years, strict=True))
         saves = bootstrap([now.others - new.others for now, new in pairs], _mean)
         saves_ours = bootstrap([now.ours - new.ours for now, new in pairs], _mean)
