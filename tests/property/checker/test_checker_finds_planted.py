@@ -1,5 +1,6 @@
 """The checker finds each kind of lie that is planted, calls it by its name, and names the guarantee that it breaks."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -45,3 +46,12 @@ def test_every_kind_of_finding_is_planted_by_some_lie() -> None:
         if name.isupper() and isinstance(value, str) and name != "READ"
     }
     assert {kind for kind, _, _ in PLANTED.values()} == kinds - {"posted", "insufficient_funds"}
+
+
+def test_the_documentation_names_every_kind_and_every_lie() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "checker.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for name, (kind, guarantee, _) in PLANTED.items():
+        (row,) = [each for each in rows if each.startswith(f"| {kind} |")]
+        assert f"`{name}`" in row
+        assert guarantee in row

@@ -1,12 +1,15 @@
 """What all rules look at: the evidence, what the journal comes to, and the requests in useful orders; once for all."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
-from fivenines.drill.checker.course import DONE, Course, course_of
+from fivenines.drill.checker.course import DONE, Course, Decision, course_of
 from fivenines.drill.checker.evidence import Evidence
+from fivenines.drill.checker.telling import ends_of
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding
 
@@ -55,6 +58,16 @@ class Case:
         self.reads = [each for each in self.asked if not each.id]
         self.by_id = {each.id: each for each in self.writes}
         self.acknowledged = [each for each in self.writes if each.outcome in DONE]
+
+    @cached_property
+    def changes(self) -> Mapping[str, Sequence[Decision]]:
+        """What was carried out and names an account, by account, in the journal's order."""
+        found: dict[str, list[Decision]] = defaultdict(list)
+        for decision in self.course.decisions.values():
+            if decision.is_done:
+                for account in {name for ends in ends_of(decision) for name in ends}:
+                    found[account].append(decision)
+        return found
 
     def position_of(self, asked: Asked) -> int:
         """Where a request took its effect, or what it saw: by the journal, else by the answer; 0: nowhere."""

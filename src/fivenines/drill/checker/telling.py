@@ -5,6 +5,7 @@ small as it can be: `smallest` takes away whatever the rest is wrong without.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -140,7 +141,8 @@ def at(course: Course, account: str, position: int) -> str:
     totals = course.totals_at(account, position)
     if known is None or totals is None:
         return f"journal, frame {position}: there is no account {account}"
-    since = max((each for each in known.positions if each <= position), default=known.opened)
+    place = bisect_right(known.positions, position)
+    since = known.positions[place - 1] if place else known.opened
     return f"journal, frame {position}: {account} has {totals.balance}, since frame {since}"
 
 

@@ -7,11 +7,12 @@
   leaves it.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 
 from fivenines.drill.checker.case import READ, Case, Seen
-from fivenines.drill.checker.course import Course, Decision
+from fivenines.drill.checker.course import Course
 from fivenines.drill.checker.telling import at, decided, ends_of, history, intent
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding
@@ -43,7 +44,7 @@ def wrong_reads(case: Case) -> Iterator[Finding]:
                     each,
                     f"says that {account} {says} after frame {each.position}",
                     at(course, account, each.position),
-                    *_last_change(course, account, each.position),
+                    *_last_change(case, account, each.position),
                 )
                 break
 
@@ -57,19 +58,12 @@ def _wrong(asked: Asked, what: str, *more: str) -> Finding:
     )
 
 
-def _last_change(course: Course, account: str, position: int) -> Iterator[str]:
+def _last_change(case: Case, account: str, position: int) -> Iterator[str]:
     """Tell of what had changed an account last, as far as a command that names it did."""
-    found = [
-        each
-        for each in course.decisions.values()
-        if each.is_done and each.position <= position and _names(each, account)
-    ]
-    if found:
-        yield decided(max(found, key=lambda each: (each.position, each.item)))
-
-
-def _names(decision: Decision, account: str) -> bool:
-    return any(account in ends for ends in ends_of(decision))
+    changes = case.changes.get(account, ())
+    place = bisect_right(changes, position, key=lambda each: each.position)
+    if place:
+        yield decided(changes[place - 1])
 
 
 def stale_reads(case: Case) -> Iterator[Finding]:
