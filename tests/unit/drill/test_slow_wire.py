@@ -1,13 +1,17 @@
 """A slow stretch of wire passes on all that it gets, in its order, later; and ends when either side does."""
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fivenines.drill.faults.wire import SlowWire, Weather
 from fivenines.drill.members import free_ports
-from fivenines.drill.faults.wire import SlowWire
 
 HOST = "127.0.0.1"
 DELAY_S = 0.05
@@ -152,3 +156,53 @@ def test_pieces_of_any_size_pass(size: int) -> None:
         return await reader.readexactly(size + 1)
 
     assert len(over_a_wire(talk)) == size + 1
+
+
+async def told_over(weather: Weather, data: bytes, *, seed: int = 1) -> tuple[bytes, SlowWire]:
+    """Send bytes to an echo over a wire with some weather, and return what comes back of them."""
+    async with (
+        served(echo) as port,
+        SlowWire(HOST, (HOST, port), weather=weather, chance=random.Random(seed)) as wire,
+        connected(wire.port) as (reader, writer),
+    ):
+        writer.write(data)
+        back = b""
+        with suppress(ConnectionError):
+            while len(back) < len(data) and (chunk := await reader.read(1000)):
+                back += chunk
+        return back, wire
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+def test_what_wavers_arrives_in_its_order(seed: int) -> None:
+    data = random.Random(seed).randbytes(20_000)
+    back, _wire = asyncio.run(told_over(Weather(jitter_s=0.02), data, seed=seed))
+    assert back == data
+
+
+def test_a_narrow_wire_takes_its_time() -> None:
+    began = time.monotonic()
+    back, _wire = asyncio.run(told_over(Weather(bytes_per_s=20_000), b"x" * 4_000))
+    assert back == b"x" * 4_000
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_wire_that_breaks_ends_the_connection() -> None:
+    back, wire = asyncio.run(told_over(Weather(cut=1.0), b"data"))
+    assert back == b""
+    assert wire.cut == 1
+
+
+def test_a_silent_wire_takes_connections_and_passes_nothing() -> None:
+    async def run() -> int:
+        async with (
+            SlowWire(HOST, (HOST, free_ports(1)[0]), weather=Weather(silent=1.0)) as wire,
+            connected(wire.port) as (reader, writer),
+        ):
+            writer.write(b"anybody?")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.2)
+            return wire.connections
+
+    assert asyncio.run(run()) == 1

@@ -106,12 +106,12 @@ POISON: tuple[Poison, ...] = (
 """The catalogue. New ones are added at its end."""
 
 
-async def send(host: str, port: int, poison: Poison) -> str:
+async def send(host: str, port: int, poison: Poison, *, patience_s: float = _PATIENCE_S) -> str:
     """Send one, and return what came of it: a status such as "400", "closed" or "silence". Raises OSError."""
     reader, writer = await asyncio.open_connection(host, port)
     answer = b""
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             with suppress(ConnectionError):
                 writer.write(poison.data)
                 if poison.then_closes:
@@ -125,6 +125,8 @@ async def send(host: str, port: int, poison: Poison) -> str:
         return "silence"
     finally:
         writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
     words = answer.split(b" ", 2)
     return words[1][:3].decode(errors="replace") if answer.startswith(b"HTTP/") and len(words) > 1 else "closed"
 

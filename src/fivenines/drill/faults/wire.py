@@ -6,6 +6,7 @@ the connection in the middle of what it carries, or falls silent for ever, as a 
 
 import asyncio
 import contextlib
+import math
 import random
 from typing import Self
 
@@ -108,8 +109,11 @@ class SlowWire:
             sink.write(chunk) if chunk else sink.close()
 
         def send(chunk: bytes) -> None:
-            nonlocal arrives  # nothing overtakes what was sent before
-            arrives = max(arrives, loop.time() + weather.delay_s + self._chance.random() * weather.jitter_s)
+            nonlocal arrives  # nothing overtakes what was sent before; the loop keeps no order of what is due at once
+            arrives = max(
+                math.nextafter(arrives, math.inf),
+                loop.time() + weather.delay_s + self._chance.random() * weather.jitter_s,
+            )
             loop.call_at(arrives, pass_on, chunk)
 
         with contextlib.suppress(OSError):
@@ -118,7 +122,7 @@ class SlowWire:
                     self.cut += 1
                     sink.transport.abort()
                     return
-                send(chunk)
-                if weather.bytes_per_s:
+                if weather.bytes_per_s:  # the last byte of it has to be through
                     await asyncio.sleep(len(chunk) / weather.bytes_per_s)
+                send(chunk)
         send(b"")
