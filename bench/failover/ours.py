@@ -14,7 +14,6 @@ import fivenines
 from bench.failover.figures import FAULTS, Fault
 from bench.failover.load import Plan
 from bench.processes import BenchError
-from fivenines.drill.events import load_for
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.journal import JournalError
 from fivenines.platform.local.agent_client import AgentError
@@ -62,8 +61,11 @@ class Ours:
 
     def plan(self, *, rate_per_s: float) -> Plan:
         """Describe the load: two clients in each region, which ask its nameserver first."""
-        load = load_for(self._platform, rate_per_s=rate_per_s)
-        return Plan(kind="fivenines", rate_per_s=rate_per_s, url=load.url, nameservers=load.nameservers)
+        topology = self._platform.topology
+        nearest_first = tuple(topology.nameservers_of(region) for region in self._platform.regions)
+        return Plan(
+            kind="fivenines", rate_per_s=rate_per_s, url=topology.url, nameservers=(*nearest_first, *nearest_first)
+        )
 
     async def start(self) -> None:
         """Start all of it, and return when it is whole. Raises `BenchError`."""

@@ -19,7 +19,7 @@ from bench.failover.figures import (
     summarize,
     troubles_of,
 )
-from bench.failover.load import account, backlog
+from bench.failover.load import Open, account
 from bench.failover.peer import is_whole
 from bench.failover.senders import watched
 from bench.failover.settings import (
@@ -202,11 +202,13 @@ def test_whatever_falls_short_of_the_goal_is_said() -> None:
     assert "9.9 times shorter, not 10" in found[2]
 
 
-def test_a_request_is_waited_for_from_the_moment_it_is_due() -> None:
-    assert backlog(began=100.0, rate_per_s=50.0, ended=0, now=100.0) == 1
-    assert backlog(began=100.0, rate_per_s=50.0, ended=51, now=101.0) == 0
-    assert backlog(began=100.0, rate_per_s=50.0, ended=51, now=103.0) == 100
-    assert backlog(began=100.0, rate_per_s=50.0, ended=60, now=101.0) == 0, "never less than none"
+@given(st.permutations(range(12)), st.integers(0, 12))
+def test_the_oldest_open_request_is_the_first_that_has_not_ended(order: list[int], count: int) -> None:
+    requests = Open(1_000.3, 50.0)
+    for number in order[:count]:
+        requests.end(1_000.3 + number / 50.0)
+    oldest = min(set(range(13)) - set(order[:count]))
+    assert requests.since() == pytest.approx(1_000.3 + oldest / 50.0)
 
 
 # --- what is written and shown
