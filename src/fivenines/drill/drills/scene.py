@@ -123,7 +123,7 @@ class Scene:
                     target=fault.target,
                     began=fault.began,
                     ended=ended,
-                    facts=dict(fault.facts),
+                    facts={name: float(value) for name, value in fault.facts.items()},
                 )
             )
             self.note("fault over", fault.name.replace("_", " "), target=fault.target, at=ended)
