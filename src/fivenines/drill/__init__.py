@@ -4,7 +4,8 @@ members.py     the members of an etcd as processes
 place.py       where a drill takes place; the simplest one, a process
 on_platform.py or a whole platform: a node, the journal's leader, a region killed in turn
 running.py     a platform that runs beside a drill, and what may be done to its parts
-disturb.py     the catalogue of what can happen to a platform
+faults/        what can go wrong on purpose, and is surely undone
+disturb.py     those of them that happen in `make events`
 events.py      `make events`: all of it happens, under a steady load
 steady.py      a simpler load, of posts and reads alone
 supervise.py   starts the ledger as a process of its own, kills it, starts it again

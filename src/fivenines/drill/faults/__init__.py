@@ -5,6 +5,7 @@
 
 inflicting.py  `in_force`: one fault of the catalogue, on a platform
 catalogue.py   `FAULTS`: all of them by name; `kinds.py` says what a fault is, `targets.py` who is hit
+beginning.py   how each begins on a platform
 force.py       a fault that is in force; `begun` begins one that is put together by hand
 book.py        what is in force, in files; `undo_left_over` undoes what a drill left behind
 undoing.py     how each thing is undone; `processes.py` says which process is meant
@@ -12,6 +13,15 @@ watchdog.py    a process that undoes faults when their drill is gone, or their t
 starving.py, duty.py
                too little of the processor
 cutting.py     packets that are lost
+wire.py        a stretch of wire that is slow, narrow, or breaks
+disks.py       disks that are slow, broken or full, for one process
+limits.py      descriptors and memory that run out
+clocks.py      a clock that jumps or drifts
+rotting.py     a file that rots
+certificates.py
+               TLS in front of the edges, and certificates that expire
+burst.py, poison.py
+               clients that ask too much, or what nobody should
 
 What is here is found when it is asked for: the watchdog is started within this package, and has no use for most of it.
 """
