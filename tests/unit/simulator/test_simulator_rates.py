@@ -68,3 +68,14 @@ def test_lengths_have_the_median_and_the_mean_that_they_say() -> None:
     assert spread.at(0.1, 1.0) == pytest.approx(200)
     assert Lasts(mean_s=60).mean == 60
     assert Lasts(median_s=60).mean == 60
+
+
+def test_the_page_has_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
+    table = rates.built_in()
+    for kind, row in table.faults.items():
+        assert row.range is not None
+        low, high = row.range
+        assert f"| {row.what} (`{kind}`) | {row.per} | {row.per_year:g} | {low:g}-{high:g} |" in page, kind
+    for name, source in table.sources.items():
+        assert f"- **{name}**: {source}" in page

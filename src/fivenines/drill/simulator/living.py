@@ -34,7 +34,7 @@ _DAY_S = 86_400.0
 _HOURS = 24
 _SEEN_BY_NOBODY = 0.02
 """What fails less than this does not move a probe's window: two losses in a row are too rare to follow."""
-_PHASES, _PHASES_MANY, _PHASES_GREY = 16, 5, 4
+_PHASES, _PHASES_MANY, _PHASES_GREY = 8, 4, 3
 """How many ways the same situation is followed: of few regions, of many, and where something fails in part."""
 _QUIET_S = 60.0
 """Two losses closer than this are one outage."""
