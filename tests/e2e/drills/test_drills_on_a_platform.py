@@ -82,6 +82,9 @@ def test_a_drill_passes_and_says_all_that_a_report_needs(on: Played, tmp_path: P
     assert recovery["detect_s"] is not None
     assert recovery["act_s"] is not None
     assert {"fivenines", "etcd", "haproxy"} <= result["versions"].keys()
+    told = on.command("timeline", "-n", "200").stdout
+    assert "drill node-killed begins" in told
+    assert "drill node-killed is over" in told
     written = {path.name for path in tmp_path.iterdir()}
     assert {"drills.html", "drills.json", "drills-full.json", "junit.xml"} <= written
     check_as_before(on)
@@ -156,4 +159,6 @@ method: []
     assert "wanted 99" in result["reasons"][0]
     status, result = drilled(on, tmp_path / "out", str(drill), "--override", "to see")
     assert (status, result["verdict"]) == (1, "failed")
+    assert any("to see" in each.get("why", "") for each in result["moments"])
+    assert "to see" in on.command("timeline", "-n", "50").stdout
     check_as_before(on)

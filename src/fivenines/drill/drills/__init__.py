@@ -11,6 +11,7 @@ providing.py   one activity, carried out
 restoring.py   all regions are lost, and the ledger is built again
 guarding.py    when a drill may not begin, and when it must stop
 watching.py    what agents do about their parts meanwhile
+announcing.py  for whoever is on duty: that a drill begins, and ends
 runner.py      one drill, from the look before it to its result
 session.py     several, on one platform; found.py is one that somebody else runs
 measuring.py   what came of it: slices of time, and how long detecting, deciding, acting and draining took

@@ -31,6 +31,7 @@ from fivenines.drill.checker.gathering import places_of
 from fivenines.drill.checker.sampling import Sampling
 from fivenines.drill.drills import measuring, probes, tolerance
 from fivenines.drill.drills.about import about_machine, versions
+from fivenines.drill.drills.announcing import announce
 from fivenines.drill.drills.checking import find_function
 from fivenines.drill.drills.clients import load_for
 from fivenines.drill.drills.experiment import Activity, When
@@ -172,6 +173,10 @@ class _DrillRun:
             )
             if not isinstance(self._platform, FoundPlatform):
                 scene.end_load = partial(self._end_load, scene, load)
+            begins = f"drill {drill.name} begins{' although something speaks against it' if why else ''}"
+            await announce(
+                self._platform.topology, begins, drill=drill.name, why=f"{why}: {terms.override}" if why else ""
+            )
             if why is not None:
                 scene.note("hypothesis", "begun all the same", why=f"{why}; {terms.override}")
             return await self._on(scene, load, folder)
@@ -200,6 +205,9 @@ class _DrillRun:
             self._telling.step("judging all answers")
             self._judged = await judge_drill(self._platform, load.asked, sampling.said)
         judged = self._judged
+        if not scene.is_over:
+            over = f"drill {self._drill.name} is over"
+            await announce(self._platform.topology, over, drill=self._drill.name, why=stopped or "")
         seen = [
             *watcher.moments,
             *measuring.moments_of(await self._timeline(scene), began_at=self._began_at, ended_at=ended_at),

@@ -11,16 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import httpx
+
 from fivenines.drill.drills.found import FoundPlatform
 from fivenines.drill.drills.reading import Drill
 from fivenines.drill.drills.runner import Telling, Terms, carry_out_drill, not_begun, why_skip
+from fivenines.drill.load.mix import MixFailedError
+from fivenines.drill.load.running import LoadFailedError
 from fivenines.drill.results import DrillResult
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
+from fivenines.journal import JournalError
 from fivenines.platform.local.agent_client import AgentError
+from fivenines.platform.local.isolation import IsolationError
 
 __all__ = ["SessionTelling", "Where", "carry_out_all", "in_order"]
 
 
+_TROUBLES = (
+    *(PlatformFailedError, LoadFailedError, MixFailedError, AgentError, JournalError, IsolationError),
+    *(httpx.HTTPError, OSError, TimeoutError),
+)
+"""What may go wrong with a drill, and says nothing of the others."""
 _WHOLE_S_MAX = 10.0
 _DRILLS_MAX = 12
 """After so many drills a platform is replaced: the checker reads all that was ever written to it, after each."""
@@ -96,7 +107,11 @@ async def carry_out_all(
             if why is not None:  # no platform is started for that
                 result = not_begun(drill, terms, "skipped", why)
             else:
-                result = await carry_out_drill(drill, await platforms.ready(fresh=is_own), terms, telling)
+                platform = await platforms.ready(fresh=is_own)
+                try:
+                    result = await carry_out_drill(drill, platform, terms, telling)
+                except _TROUBLES as error:
+                    result = not_begun(drill, terms, "failed", str(error) or repr(error))
                 if is_own or (result.verdict in {"failed", "stopped"} and not await platforms.is_whole()):
                     await platforms.let_go()
             telling.end(result)
