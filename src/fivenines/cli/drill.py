@@ -422,7 +422,8 @@ def _carry_out(
 
     to.mkdir(parents=True, exist_ok=True)
     with shown.shown():
-        _run(work())
+        trouble = _run(work())
+    # What came of those that were over by then is told, whatever went wrong.
     written = write(results, to, commands=[command]) if results else []
     if json:
         print_json({"good": is_good(results), "took_s": round(time.monotonic() - began, 1), "drills": results})
@@ -431,6 +432,8 @@ def _carry_out(
             out.print(table(results))
         told = ", ".join(map(str, written)) or "nothing was begun"
         out.print(f"{told}; after {time.monotonic() - began:.0f} s", style="dim", soft_wrap=True)
+    if trouble is not None:
+        raise CommandFailedError(f"it could not be carried out: {trouble}") from trouble
     return results
 
 
@@ -458,7 +461,8 @@ def _end_on_signal(terms: "Terms") -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, None]) -> Exception | None:
+    """Run something to its end; returns what went wrong, if anything a user can mend did."""
     import httpx
     import uvloop
 
@@ -472,4 +476,5 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         errors.print("stopped", style="yellow")
     except (PlatformFailedError, LoadFailedError, AgentError, JournalError, httpx.HTTPError, OSError) as error:
-        raise CommandFailedError(f"it could not be carried out: {error}") from error
+        return error
+    return None

@@ -154,15 +154,16 @@ class _Platforms:
         if self._running is not None and not self._where.found:
             running, self._running = self._running, None
             self._telling.step("stopping the platform")
-            with contextlib.suppress(PlatformFailedError):  # what is wrong with it a drill has said already
-                await running.stop()
+            if running.is_running:  # one that a drill has lost does not
+                with contextlib.suppress(PlatformFailedError):  # what is wrong with it a drill has said already
+                    await running.stop()
             await running.discard()
 
     @asynccontextmanager
     async def gone(self) -> AsyncIterator[None]:
         try:
             yield
-            if self._running is not None:
+            if self._running is not None and (self._where.found or self._running.is_running):
                 self._telling.step("stopping the platform" if not self._where.found else "leaving the platform")
                 await self._running.stop()
         finally:
