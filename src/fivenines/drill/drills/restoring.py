@@ -2,7 +2,7 @@
 
 The clients end first, and are judged while there is somebody to ask. Then everything ends at once, and all folders but
 the archives are taken away. `fivenines restore` builds the ledger from what is left, a process serves it, and it is
-asked for every transaction that was ever acknowledged.
+asked for every transaction that was ever acknowledged, by sending it once more.
 """
 
 import asyncio
@@ -12,17 +12,20 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 
+from fivenines.client import AsyncLedger
 from fivenines.drill.drills.scene import Scene
 from fivenines.drill.faults.errors import FaultImpossibleError
+from fivenines.drill.load.asked import Asked
+from fivenines.drill.load.asking import ask
 from fivenines.drill.supervise import LedgerProcess
 from fivenines.drill.witness import Witness
-from fivenines.ids import as_text
 from fivenines.platform.local.programs import archive_of
 from fivenines.platform.topology import PORTS
 
@@ -60,8 +63,8 @@ async def lose_everything_and_restore(scene: Scene) -> dict[str, Any]:
         ready = await ledger.start()
         scene.note("done", "the restored ledger serves", target=f"position {ready.position:,}")
         served_s = time.monotonic() - began
-        missing = await _missing(ready.url, [as_text(each.id) for each in done])
         wrong = await asyncio.to_thread(_wrong_sums, ready.url)
+        missing = await _missing(ready.url, done)
         scene.note("recovered", "whole: every acknowledged transaction was looked for")
         await ledger.stop()
     finally:
@@ -110,15 +113,19 @@ async def _fivenines(*words: str) -> None:
         raise RuntimeError(f"'fivenines {words[0]}' ended with {process.returncode}: {said.decode()[-500:]}")
 
 
-async def _missing(url: str, ids: list[str]) -> int:
-    limit = asyncio.Semaphore(16)
-    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
+async def _missing(url: str, done: Sequence[Asked]) -> int:
+    """Send everything once more: what is known gets the answer that it got, at the position that it had.
 
-        async def is_missing(id: str) -> bool:
-            async with limit:
-                return (await http.get(f"{url}/v1/transactions/{id}")).status_code != 200
-
-        return sum(await asyncio.gather(*map(is_missing, ids)))
+    Something that was forgotten would be decided anew, at a position of its own. In the order in which it was decided,
+    so that a settlement finds its hold even then.
+    """
+    missing = 0
+    async with AsyncLedger(url, deadline_s=30.0) as ledger:
+        for each in sorted(done, key=lambda asked: asked.position):
+            again = msgspec.structs.replace(each, outcome="", position=0, error="")
+            await ask(ledger, again)
+            missing += (again.outcome, again.position) != (each.outcome, each.position)
+    return missing
 
 
 def _wrong_sums(url: str) -> int:

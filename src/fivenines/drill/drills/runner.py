@@ -216,9 +216,9 @@ class _DrillRun:
 
     async def _end_load(self, scene: Scene, load: RunningLoad) -> None:
         """End the clients and judge them, for there will be nobody to ask afterwards."""
+        scene.is_over = True  # nobody is to wonder that there are no answers
         await load.stop()
         self._judged = await judge_drill(self._platform, load.asked, ())
-        scene.is_over = True
 
     # --- before ---------------------------------------------------------------------------------------------------
 
