@@ -9,7 +9,7 @@ from typing import Final
 
 from fivenines.control.timeline import Event
 from fivenines.drill.drills.probes import percentile
-from fivenines.drill.drills.scene import SLOW_S, FaultGone
+from fivenines.drill.drills.scene import SERVED_AFTER, SLOW_S, FaultGone
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Moment, MomentKind, Recovery, Slice
 
@@ -141,7 +141,7 @@ def recovery_of(
         decide_s=_span(seen, decided),
         act_s=_span(decided, done),
         drain_s=None if done is None else round(max(0.0, served - done), 3),
-        recovery_s=round(served - at, 3),
+        recovery_s=fault.facts.get(SERVED_AFTER, round(served - at, 3)),
         whole_after_s=None if whole_after_s is None else round(whole_after_s, 3),
         longest_pause_s=round(longest_pause_s(due), 3),
         failed=sum(1 for each in due if each.error),

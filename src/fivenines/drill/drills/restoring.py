@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from fivenines.client import AsyncLedger
-from fivenines.drill.drills.scene import Scene
+from fivenines.drill.drills.scene import SERVED_AFTER, FaultGone, Scene
 from fivenines.drill.faults.errors import FaultImpossibleError
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.load.asking import ask
@@ -65,17 +65,23 @@ async def lose_everything_and_restore(scene: Scene) -> dict[str, Any]:
         served_s = time.monotonic() - began
         wrong = await asyncio.to_thread(_wrong_sums, ready.url)
         missing = await _missing(ready.url, done)
+        facts = {"restore_s": round(restore_s, 2), SERVED_AFTER: round(served_s, 2)}
+        target = "every process, and every disk but the archives"
+        scene.gone.append(
+            FaultGone(
+                name="all regions lost",
+                fault="all regions lost",
+                target=target,
+                began=began,
+                ended=began + served_s,
+                facts=facts,
+            )
+        )
         scene.note("recovered", "whole: every acknowledged transaction was looked for")
         await ledger.stop()
     finally:
         await ledger.discard()
-    return {
-        "acknowledged": len(done),
-        "missing": missing,
-        "wrong_sums": wrong,
-        "restore_s": round(restore_s, 2),
-        "served_after_s": round(served_s, 2),
-    }
+    return {"acknowledged": len(done), "missing": missing, "wrong_sums": wrong, **facts}
 
 
 async def _archived(scene: Scene, position: int) -> None:

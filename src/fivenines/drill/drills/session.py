@@ -4,7 +4,9 @@ Starting a platform takes longer than most drills, so they share one, each after
 that damages it for good has one of its own, and so has whoever comes after one that did not become whole.
 """
 
+import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.journal import JournalError
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.isolation import IsolationError
+from fivenines.platform.local.up import UpError, held
 
 __all__ = ["SessionTelling", "Where", "carry_out_all", "in_order"]
 
@@ -120,6 +123,18 @@ async def carry_out_all(
     return results
 
 
+def _clear(folder: Path) -> None:
+    """Take away what an earlier run left in a folder of ours. Raises `PlatformFailedError`."""
+    if not folder.exists():
+        return
+    try:
+        with held(folder):
+            pass
+    except UpError as error:
+        raise PlatformFailedError(str(error)) from error
+    shutil.rmtree(folder)
+
+
 class _Platforms:
     """The platform of the moment."""
 
@@ -136,6 +151,8 @@ class _Platforms:
             self._started += 1
             self._telling.step("looking for the platform" if self._where.found else "starting a platform")
             platform = self._where.platform(self._started)
+            if not self._where.found:
+                await asyncio.to_thread(_clear, platform.folder)
             await platform.start()
             self._running, self._drills = platform, 0
         self._drills += 1
