@@ -138,6 +138,7 @@ class Patroni:
             **{name: str(getattr(timings, name)) for name in timings.__struct_fields__},
             "synchronous_mode": "on, strict",
             "watchdog": "off",
+            "API of etcd": "version 2, as version 3 loses what was acknowledged in this release",
             **{f"postgres {name}": str(value) for name, value in settings.POSTGRES.items()},
             **{f"etcd {name}": str(value) for name, value in settings.ETCD_OPTIONS.items()},
         }

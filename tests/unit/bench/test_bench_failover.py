@@ -99,7 +99,7 @@ def test_patroni_is_told_to_acknowledge_only_what_two_hosts_have() -> None:
     assert config["watchdog"] == {"mode": "off"}
     assert config["name"] == "host-2"
     assert config["postgresql"]["listen"] == f"10.9.2.1:{PORTS.postgres}"
-    assert config["etcd3"]["hosts"] == [f"10.9.{n}.1:{PORTS.etcd}" for n in (1, 2, 3)]
+    assert config["etcd"]["hosts"] == [f"10.9.{n}.1:{PORTS.etcd}" for n in (1, 2, 3)]
 
 
 def test_haproxy_asks_every_host_whether_it_is_the_primary() -> None:
@@ -117,6 +117,7 @@ def test_a_member_of_etcd_knows_all_others() -> None:
     cluster = options[options.index("--initial-cluster") + 1]
     assert cluster.split(",") == [f"{host.name}=http://{host.address}:2380" for host in HOSTS]
     assert options[options.index("--listen-client-urls") + 1] == "http://10.9.1.1:2379"
+    assert "--enable-v2" in options
     assert options[options.index("--data-dir") + 1] == "/somewhere/host-1/etcd"
 
 
