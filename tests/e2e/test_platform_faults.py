@@ -13,7 +13,7 @@ from fivenines.drill.faults.book import Book
 from fivenines.platform.local.isolation import why_not
 from tests.e2e.platforms import Load, Played, played
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 _RATE_PER_S = 50.0
 _HOLD_S = 1.5
 

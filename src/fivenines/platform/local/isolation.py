@@ -156,7 +156,6 @@ class Network:
                 self._lost.discard(way)
 
 
-
 def _keep_signals_apart() -> None:
     """Have the library's helpers hear their signals alone.
 
