@@ -159,6 +159,7 @@ async def gather(
     samples: Sequence[NodeSaid] = (),
     without: Collection[str] = (),
     settle_s: float = 60.0,
+    feeds_after: int = 0,
 ) -> Evidence:
     """Ask everybody on a running platform. The load should have ended.
 
@@ -168,17 +169,24 @@ async def gather(
         samples: what nodes said while the load ran (`sampling`).
         without: regions that are away, and nobody expects them back.
         settle_s: how long to wait for those who follow the journal.
+        feeds_after: ask for events after this position only: on a platform that had other loads before, that is most
+            of the work.
 
     Raises:
         JournalError: the journal cannot be read: without it there is nothing to judge by.
         ArchiveError: the same, of what the journal itself no longer has.
     """
     places = places_of(platform.topology, without=without)
-    return await gather_from(places, asked, samples=samples, settle_s=settle_s)
+    return await gather_from(places, asked, samples=samples, settle_s=settle_s, feeds_after=feeds_after)
 
 
 async def gather_from(
-    places: Places, asked: Sequence[Asked], *, samples: Sequence[NodeSaid] = (), settle_s: float = 60.0
+    places: Places,
+    asked: Sequence[Asked],
+    *,
+    samples: Sequence[NodeSaid] = (),
+    settle_s: float = 60.0,
+    feeds_after: int = 0,
 ) -> Evidence:
     """Ask everybody who is at some place. Raises as `gather` does."""
     until = await _end_of(places)
@@ -198,7 +206,8 @@ async def gather_from(
         feeds = {}
         for name, url in (*places.nodes.items(), *places.historians.items()):
             is_node = name in places.nodes
-            feeds[name] = await _heard(f"feed of {name}", unheard, _read_feed(http, url, until, is_node=is_node))
+            reading = _read_feed(http, url, until, is_node=is_node, after=feeds_after)
+            feeds[name] = await _heard(f"feed of {name}", unheard, reading)
     sql = {name: await _heard(name, unheard, asyncio.to_thread(read_sql, url)) for name, url in places.sql.items()}
     archives = {
         name: await _heard(f"archive {name}", unheard, asyncio.to_thread(read_archive, url))
@@ -353,11 +362,10 @@ def _said(node: str, position: int, pages: Sequence[_Accounts]) -> NodeSaid:
     )
 
 
-async def _read_feed(http: httpx.AsyncClient, url: str, until: int, *, is_node: bool) -> FeedSaid:
-    after = 0
+async def _read_feed(http: httpx.AsyncClient, url: str, until: int, *, is_node: bool, after: int = 0) -> FeedSaid:
     if is_node:
         platform, _ = await _get(http, f"{url}/v1/platform", {}, _Platform)
-        after = platform.journal_first - 1
+        after = max(after, platform.journal_first - 1)
     position, told = after, []
     while position < until:
         page, _ = await _get(http, f"{url}/v1/events", {"after": position, "limit": _PAGE}, _Events)

@@ -27,16 +27,19 @@ class Judged:
     """Why the drill is not passed."""
 
 
-async def judge_drill(platform: RunningPlatform, asked: Sequence[Asked], samples: Sequence[NodeSaid]) -> Judged:
+async def judge_drill(
+    platform: RunningPlatform, asked: Sequence[Asked], samples: Sequence[NodeSaid], *, after: int
+) -> Judged:
     """Ask everybody, and hold all that clients were told against it.
 
     Args:
         platform: runs, and nobody asks it for anything any more.
         asked: what clients asked, and were told.
         samples: what nodes said meanwhile.
+        after: a position before all that this load wrote: what others did before was judged then.
     """
     try:
-        evidence = await gather(platform, asked, samples=samples)
+        evidence = await gather(platform, asked, samples=samples, feeds_after=after)
     except SOMETHING_WRONG as error:
         return Judged(reasons=(f"nothing can be judged: {error}",))
     said = await asyncio.to_thread(judge, evidence)

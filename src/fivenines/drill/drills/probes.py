@@ -24,7 +24,7 @@ from fivenines.control.budget import YEAR_S
 from fivenines.drill.drills.scene import SLOW_S, Scene
 from fivenines.drill.faults.certificates import front_of
 from fivenines.drill.load.asked import Asked
-from fivenines.drill.running import PlatformFailedError
+from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.ids import as_text, new_id
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.topology import PORTS
@@ -41,6 +41,7 @@ __all__ = [
     "logged",
     "longest_pause",
     "lost_just_now",
+    "lowest_position",
     "p99",
     "percentile",
     "platform_whole",
@@ -271,8 +272,19 @@ def _http() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=_ASK_S)
 
 
+async def lowest_position(platform: RunningPlatform) -> int:
+    """Return a position that every node has come to; 0 where one does not answer."""
+    async with _http() as http:
+        said = await asyncio.gather(*(_position(http, url, 0) for url in _urls(platform)))
+    return min((each or 0 for each in said), default=0)
+
+
 def _nodes(scene: Scene) -> list[str]:
-    places = scene.platform.topology.regions
+    return _urls(scene.platform)
+
+
+def _urls(platform: RunningPlatform) -> list[str]:
+    places = platform.topology.regions
     return [f"http://{place.host}:{place.node_port(node)}" for place in places for node in place.nodes]
 
 

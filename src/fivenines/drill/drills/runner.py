@@ -138,6 +138,7 @@ class _DrillRun:
         self._values: dict[str, Any] = {}
         self._whole_at: float | None = None
         self._judged: Judged | None = None
+        self._after = 0
 
     async def run(self) -> DrillResult:
         drill, terms = self._drill, self._terms
@@ -158,6 +159,7 @@ class _DrillRun:
             name=f"{drill.name}-{int(self._began_at)}",
             log=folder / "load.log",
         )
+        self._after = await probes.lowest_position(self._platform)
         try:
             await load.start()
             await asyncio.sleep(drill.ours.warm_s)
@@ -203,7 +205,7 @@ class _DrillRun:
         (folder / "asked.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, load.asked)))
         if self._judged is None:
             self._telling.step("judging all answers")
-            self._judged = await judge_drill(self._platform, load.asked, sampling.said)
+            self._judged = await judge_drill(self._platform, load.asked, sampling.said, after=self._after)
         judged = self._judged
         if not scene.is_over:
             over = f"drill {self._drill.name} is over"
@@ -218,7 +220,7 @@ class _DrillRun:
         """End the clients and judge them, for there will be nobody to ask afterwards."""
         scene.is_over = True  # nobody is to wonder that there are no answers
         await load.stop()
-        self._judged = await judge_drill(self._platform, load.asked, ())
+        self._judged = await judge_drill(self._platform, load.asked, (), after=self._after)
 
     # --- before ---------------------------------------------------------------------------------------------------
 

@@ -36,8 +36,8 @@ _TROUBLES = (
 )
 """What may go wrong with a drill, and says nothing of the others."""
 _WHOLE_S_MAX = 10.0
-_DRILLS_MAX = 12
-"""After so many drills a platform is replaced: the checker reads all that was ever written to it, after each."""
+_DRILLS_MAX = 10
+"""After so many drills a platform is replaced: the checker reads its whole journal after each."""
 
 
 class SessionTelling(Telling, Protocol):
@@ -110,17 +110,27 @@ async def carry_out_all(
             if why is not None:  # no platform is started for that
                 result = not_begun(drill, terms, "skipped", why)
             else:
-                platform = await platforms.ready(fresh=is_own)
-                try:
-                    result = await carry_out_drill(drill, platform, terms, telling)
-                except _TROUBLES as error:
-                    result = not_begun(drill, terms, "failed", str(error) or repr(error))
+                result = await _carry_out(drill, platforms, terms, telling, fresh=is_own)
+                if result.verdict == "refused" and platforms.is_used:
+                    # What those before left of it is no reason that this one shows nothing.
+                    await platforms.let_go()
+                    result = await _carry_out(drill, platforms, terms, telling, fresh=True)
                 if is_own or (result.verdict in {"failed", "stopped"} and not await platforms.is_whole()):
                     await platforms.let_go()
             telling.end(result)
             keep(result)
             results.append(result)
     return results
+
+
+async def _carry_out(
+    drill: Drill, platforms: "_Platforms", terms: Terms, telling: Telling, *, fresh: bool
+) -> DrillResult:
+    platform = await platforms.ready(fresh=fresh)
+    try:
+        return await carry_out_drill(drill, platform, terms, telling)
+    except _TROUBLES as error:
+        return not_begun(drill, terms, "failed", str(error) or repr(error))
 
 
 def _clear(folder: Path) -> None:
@@ -157,6 +167,11 @@ class _Platforms:
             self._running, self._drills = platform, 0
         self._drills += 1
         return self._running
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the platform is ours, and others had it before whoever has it now."""
+        return self._drills > 1 and not self._where.found
 
     async def is_whole(self) -> bool:
         """Whether others may use the platform yet."""
