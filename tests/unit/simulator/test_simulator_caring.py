@@ -95,3 +95,14 @@ def test_a_node_that_restarts_do_not_help_is_begun_anew_by_the_controllers_and_b
     assert found is not None
     assert desired.timings.dead_workload_s <= found <= desired.timings.dead_workload_s + 1
     assert replacement_s(desired, does_nothing) is None
+
+
+def test_a_state_with_other_names_is_the_same_but_for_names() -> None:
+    care = _care(simulated(text=regions(4)))
+    names = {"r0": "r2", "r1": "r1", "r2": "r0", "r3": "r3"}
+    _, state, _ = care.follow(care.begin(), [Trouble("gone", "r2"), Trouble("disk", "r1")], 0.0, 90.0, random.Random(1))
+    other = state.renamed(names)
+    assert other.phases["r0"].phase == "down"
+    assert other.phases["r2"].phase == "serving"
+    assert list(other.phases) == list(state.phases)
+    assert other.renamed(names).key() == state.key() != other.key()

@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from fivenines.control.deciding import decide
 from fivenines.drill.simulator import SettingError, judge, live, what_if
@@ -91,3 +92,12 @@ def test_changes_meet_the_same_faults_and_a_canary_saves_time() -> None:
 def test_changes_are_those_that_the_platform_leaves_open() -> None:
     names = [change.name for change in changes(simulated(text=_STANDBY, has_canary=True))]
     assert names == ["notice", "detection", "region", "provider", "active", "nodes"]
+
+
+def test_a_region_costs_the_same_whatever_its_place_in_the_order() -> None:
+    table = built_in().only("region_lost").with_fault("region_lost", per_year=12.0)
+    setting = simulated(table=table, is_pausing=False)
+    platform = setting.platform
+    turned = replace(setting, platform=replace(platform, regions=platform.regions[::-1]))
+    there, back = (sum(year.others for year in live(each, 1, 20).years) for each in (setting, turned))
+    assert back == pytest.approx(there, rel=0.05)

@@ -93,7 +93,6 @@ class State(Struct):
     mended: frozenset[str] = frozenset()
     revision: int = 1
     members_made: int = 0
-    failing_since: dict[str, float] = {}
 
     def copy(self) -> "State":
         """Return one that may be changed."""
@@ -104,7 +103,6 @@ class State(Struct):
             members=[replace(member) for member in self.members],
             windows=dict(self.windows),
             quiet=dict(self.quiet),
-            failing_since=dict(self.failing_since),
         )
 
     def key(self) -> tuple[object, ...]:
@@ -113,10 +111,24 @@ class State(Struct):
             tuple(
                 (n, s.phase, s.promoted, 0 if s.phase == "serving" else len(s.downs)) for n, s in self.phases.items()
             ),
-            tuple((m.region, m.name != "", m.away_since >= 0) for m in self.members),
+            tuple(sorted((m.region, m.name != "", m.away_since >= 0) for m in self.members)),
             tuple(sorted(self.windows.items())),
             tuple(sorted(self.quiet)),
             tuple(sorted(self.mended)),
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> "State":
+        """Return it with other names for regions; they are as many, and in the order of declaration as before."""
+        back = {new: old for old, new in names.items()}
+        phases = {r: replace(self.phases[back[r]], name=r) for r in self.phases}
+        return replace(
+            self,
+            phases=phases,
+            changed={r: self.changed[back[r]] for r in self.changed},
+            members=[replace(m, region=names[m.region], name=m.name and names[m.region]) for m in self.members],
+            windows={(names[a], names[b]): window for (a, b), window in self.windows.items()},
+            quiet={names[region]: since for region, since in self.quiet.items()},
+            mended=frozenset(names[region] for region in self.mended),
         )
 
     def aged(self, now: float) -> "State":
@@ -132,7 +144,6 @@ class State(Struct):
             changed=dict.fromkeys(self.changed, then),
             members=[replace(m, away_since=then if m.away_since >= 0 else -1.0) for m in self.members],
             quiet=dict.fromkeys(self.quiet, then),
-            failing_since=dict.fromkeys(self.failing_since, then),
         )
 
 
@@ -157,7 +168,7 @@ class Caretakers:
         self._decide, self._join_s = decide, join_s
         timings = desired.timings
         bounds = [timings.down_s_max, timings.flap_s, timings.demote_s, timings.lost_member_s, timings.replace_again_s]
-        self.horizon_s = 2 * max(bounds) + 60.0
+        self.horizon_s = max(bounds) + 10.0
         """After so long without a change no age passes a bound any more."""
 
     def begin(self) -> State:
@@ -226,6 +237,7 @@ class _Following:
         self._joins: set[str] = set()
         self._changed_at = began
         self._actions = 0
+        self._all_well = dict.fromkeys(care.regions, _WELL)
         self._told_last: tuple[object, ...] = ()
         self._asked_at = -math.inf
         self._pace_s = self._timings.look_s / max(1, min(_ROUNDS_MAX, len(self._view.voices)))
@@ -361,8 +373,6 @@ class _Following:
             windows[pair] = after
         if was and len(windows.get(pair, ())) > self._timings.wins_to_up and self._fails(pair[1]) == 0.0:
             windows.pop(pair, None)
-        if not was and before[-1:] != (False,):
-            self._state.failing_since[f"{pair[0]}>{pair[1]}"] = self._now
         if not was or before[-1:] != (True,):
             self._push(self._now + _GAP_S, "look", pair, was=False)
 
@@ -406,13 +416,13 @@ class _Following:
         )
 
     def _probes(self, observer: str) -> Mapping[str, Probes]:
-        windows = self._state.windows
-        found = {}
-        for region in self._care.regions:
-            window = windows.get((observer, region))
-            if window is None:
-                found[region] = _WELL
-            elif len(window) == _WINDOW and not any(window):
+        found = self._all_well
+        for (who, region), window in self._state.windows.items():
+            if who != observer:
+                continue
+            if found is self._all_well:
+                found = dict(found)
+            if len(window) == _WINDOW and not any(window):
                 found[region] = _ILL
             else:
                 found[region] = Probes(recent=window, reason="no answer") if window else _NOTHING

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from fivenines.control.deciding import decide as decide_all
 from fivenines.control.desired import Desired
-from fivenines.drill.simulator.caring import Caretakers, Decide, Piece, State
+from fivenines.drill.simulator.caring import OLD_S, Caretakers, Decide, Piece, State
 from fivenines.drill.simulator.faults import YEAR_S, Fault, draw
 from fivenines.drill.simulator.setting import Setting
 from fivenines.drill.simulator.small import Small
@@ -36,6 +36,8 @@ _SEEN_BY_NOBODY = 0.02
 """What fails less than this does not move a probe's window: two losses in a row are too rare to follow."""
 _PHASES, _PHASES_MANY, _PHASES_GREY = 8, 4, 3
 """How many ways the same situation is followed: of few regions, of many, and where something fails in part."""
+_ALIKE_MAX = 5
+"""With more regions concerned than this nothing is looked for that was alike."""
 _QUIET_S = 60.0
 """Two losses closer than this are one outage."""
 OVERLAP = "several at once"
@@ -156,6 +158,8 @@ class _Life:
         self._calm, self._brief_s = calm.key(), setting.platform.timings.lost_member_s / 2
         shares = {name: found.share for name, found in calm.phases.items()}
         self._calm_piece = Piece(0.0, shares, frozenset(setting.members), frozenset())
+        self._usual = {name: found.phase for name, found in calm.phases.items()}
+        self._kinds = _alike(self._care)
         self._kept = known.setdefault((self._care.desired, self._care.members, self._care.join_s), {})
         self._views: dict[frozenset[Trouble], View] = {}
         self.lived = Lived(
@@ -279,6 +283,8 @@ class _Life:
             self._price(pieces, troubles, active, now, until, began)
             return state, True
         phases = self._phases if all(t.part == 1.0 for t in seen) else _PHASES_GREY
+        if self._phases == _PHASES_MANY and any(not t.region for t in seen):
+            phases = 1  # what all regions fail alike costs the same wherever it is led, and takes long to follow
         pieces, after, settled_s = self._follow(state, seen, now, length_s, int(phase * phases), aged=aged)
         self._price(pieces, troubles, active, now, until, began)
         is_old = length_s >= settled_s + self._care.horizon_s
@@ -290,16 +296,40 @@ class _Life:
         if not aged:
             chance = random.Random(f"{self._seed}/{now}")
             return self._care.follow(state, seen, now, length_s, chance)
-        key = (state.key(), seen, phase)
+        names = self._likes(state, seen)
+        if names is not None:
+            state, seen = state.renamed(names), frozenset(_renamed(trouble, names) for trouble in seen)
+        told = state.key()
+        key = (told, seen, phase)
         kept = self._kept.get(key)
         if kept is None:
-            chance = random.Random(f"{self._seed}/{state.key()}/{sorted(seen)}/{phase}")
-            horizon = 1e6
-            kept = self._kept[key] = _Kept(*self._care.follow(state.aged(0.0), seen, 0.0, horizon, chance))
+            chance = random.Random(f"{self._seed}/{told}/{sorted(seen)}/{phase}")
+            kept = self._kept[key] = _Kept(*self._care.follow(state.aged(0.0), seen, 0.0, OLD_S / 10, chance))
         if length_s < kept.settled_s + self._care.horizon_s:
             chance = random.Random(f"{self._seed}/{now}")
-            return self._care.follow(state.aged(now), seen, now, length_s, chance)
-        return kept
+            kept = _Kept(*self._care.follow(state.aged(now), seen, now, length_s, chance))
+        if names is None:
+            return kept
+        back = {new: old for old, new in names.items()}
+        return [_renamed_piece(piece, back) for piece in kept.pieces], kept.state.renamed(back), kept.settled_s
+
+    def _likes(self, state: State, seen: frozenset[Trouble]) -> dict[str, str] | None:
+        """Return other names for the regions, by which what is the same but for names is so by name; None for none.
+
+        Regions that are declared alike change places: those that something is about with the first of their kind. Only
+        the order of declaration is another then, and all that are alike may stand in any.
+        """
+        about = {trouble.region for trouble in seen if trouble.region} | set(state.quiet) | set(state.mended)
+        about.update(name for name, found in state.phases.items() if found.phase != self._usual[name])
+        about.update(observed for _, observed in state.windows)
+        if not about or len(about) > _ALIKE_MAX or len(state.members) != len(self._care.members):
+            return None
+        names: dict[str, str] = {}
+        for kind in self._kinds:
+            first = [region for region in kind if region in about]
+            order = (*first, *(region for region in kind if region not in about))
+            names.update(zip(order, kind, strict=True))
+        return None if all(old == new for old, new in names.items()) else names
 
     # ---- what it costs
 
@@ -508,6 +538,30 @@ _PAUSES = (
 def _of_peak(at: float, night: float) -> float:
     """Return what part of the peak comes at a time of day: a cosine between the quietest hour and the peak."""
     return night + (1 - night) * (1 - math.cos(2 * math.pi * (at % _DAY_S) / _DAY_S)) / 2
+
+
+def _alike(care: Caretakers) -> list[tuple[str, ...]]:
+    """Return the regions that are declared alike, but for name, provider and place in the order."""
+    kinds: dict[tuple[object, ...], list[str]] = {}
+    for region in care.desired.regions:
+        # Standbys are promoted in the order of declaration: none is like another.
+        alone = region.name if region.mode == "standby" else ""
+        kind = (region.mode, region.weight, region.capacity_per_s, region.name in care.members, alone)
+        kinds.setdefault(kind, []).append(region.name)
+    return [tuple(names) for names in kinds.values()]
+
+
+def _renamed(trouble: Trouble, names: dict[str, str]) -> Trouble:
+    return trouble._replace(region=names[trouble.region]) if trouble.region else trouble
+
+
+def _renamed_piece(piece: Piece, names: dict[str, str]) -> Piece:
+    return Piece(
+        piece.at,
+        {names[region]: share for region, share in piece.shares.items()},
+        frozenset(names[region] for region in piece.voters),
+        frozenset(names[region] for region in piece.mended),
+    )
 
 
 def _is_brief(fault: Fault, trouble: Trouble, brief_s: float) -> bool:
