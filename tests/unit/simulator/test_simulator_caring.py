@@ -98,8 +98,8 @@ def test_a_node_that_restarts_do_not_help_is_begun_anew_by_the_controllers_and_b
 
 
 def test_a_state_with_other_names_is_the_same_but_for_names() -> None:
-    care = _care(simulated(text=regions(4)))
-    names = {"r0": "r2", "r1": "r1", "r2": "r0", "r3": "r3"}
+    care = _care(simulated(text=regions(5)))
+    names = {"r0": "r2", "r1": "r1", "r2": "r0", "r3": "r3", "r4": "r4"}
     _, state, _ = care.follow(care.begin(), [Trouble("gone", "r2"), Trouble("disk", "r1")], 0.0, 90.0, random.Random(1))
     other = state.renamed(names)
     assert other.phases["r0"].phase == "down"
