@@ -254,18 +254,28 @@ async def logged(scene: Scene, pattern: str) -> bool:
 
 
 async def write_answer(scene: Scene, timeout_s: float = 15.0) -> dict[str, Any]:
-    """What a write is answered at the edge of a region: status and body; the status is 0 where nothing is heard.
+    """What a write is answered at an edge: status, headers, body; the status is 0 where no region answers anything.
 
-    What it would write is refused by any ledger that can decide: it is about an account that does not exist.
+    As any client would, it goes on to the next region where a connection ends without an answer; `unanswered` tells of
+    how many. What it would write is refused by any ledger that can decide: it is about an account that does not exist.
     """
     body = {"id": new_id(), "postings": [{"source": "no:one", "destination": "no:body", "amount": 1}]}
-    url = scene.platform.topology.edge_url(scene.chance.choice(scene.platform.regions))
+    regions = scene.chance.sample(scene.platform.regions, len(scene.platform.regions))
+    said = ""
     async with httpx.AsyncClient(trust_env=False, timeout=timeout_s) as http:
-        try:
-            answer = await http.post(f"{url}/v1/transactions", json=body)
-        except httpx.HTTPError as error:
-            return {"status": 0, "body": str(error) or repr(error)}
-    return {"status": answer.status_code, "headers": dict(answer.headers), "body": answer.text}
+        for unanswered, region in enumerate(regions):
+            try:
+                answer = await http.post(f"{scene.platform.topology.edge_url(region)}/v1/transactions", json=body)
+            except httpx.HTTPError as error:
+                said = str(error) or repr(error)
+                continue
+            return {
+                "status": answer.status_code,
+                "headers": dict(answer.headers),
+                "body": answer.text,
+                "unanswered": unanswered,
+            }
+    return {"status": 0, "headers": {}, "body": said, "unanswered": len(regions)}
 
 
 def _http() -> httpx.AsyncClient:
