@@ -1,5 +1,6 @@
 """`fivenines simulate`: years of operation of a `platform.yaml`, on virtual time, with the real controllers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +134,7 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _print(judged: "Judged", better: "tuple[WhatIf, ...]", *, is_whatif: bool) -> None:
-    width = min(WIDTH, out.width) if out.is_terminal else WIDTH
+    width = min(WIDTH, out.width)
     title = Text.assemble(
         (judged.platform, "bold"),
         f"   {counted(judged.years, 'year')} of operation, {counted(judged.regions, 'region')}, "
@@ -170,21 +171,21 @@ def _availability(judged: "Judged", width: int) -> Table:
     table = _table("How available it is", width, "", "any client", "95 %", "with our library", "95 %")
     others, ours = judged.others, judged.ours
 
-    def row(name: str, one: "Bounded", two: "Bounded", show: Any) -> None:
+    def row(name: str, one: "Bounded", two: "Bounded", show: Callable[[float], str], unit: str) -> None:
         table.add_row(
             name,
-            Text(show(one.value), style="bold"),
-            Text(f"{show(one.low)} - {show(one.high)}", style="dim"),
-            Text(show(two.value), style="bold"),
-            Text(f"{show(two.low)} - {show(two.high)}", style="dim"),
+            Text(f"{show(one.value)} {unit}", style="bold"),
+            Text(f"{show(one.low)}-{show(one.high)}", style="dim"),
+            Text(f"{show(two.value)} {unit}", style="bold"),
+            Text(f"{show(two.low)}-{show(two.high)}", style="dim"),
         )
 
-    row("all years together", others.availability, ours.availability, _percent)
-    for name, text in (("p50", "half of the years"), ("p05", "19 years in 20"), ("p01", "99 years in 100")):
-        row(f"{text}, at least", others.availability_quantiles[name], ours.availability_quantiles[name], _percent)
-    row("lost a year", others.lost_s_a_year, ours.lost_s_a_year, lambda s: f"{s:,.0f} s")
-    row("years that meet it", others.years_that_meet_it, ours.years_that_meet_it, lambda s: f"{s:.1%}")
-    table.add_row("requests that fail", _failed(others), "", _failed(ours), "")
+    row("all years", others.availability, ours.availability, _percent, "%")
+    for name, text in (("p50", "half of years ≥"), ("p05", "19 in 20 ≥"), ("p01", "99 in 100 ≥")):
+        row(text, others.availability_quantiles[name], ours.availability_quantiles[name], _percent, "%")
+    row("lost a year", others.lost_s_a_year, ours.lost_s_a_year, "{:,.0f}".format, "s")
+    row("years that meet it", others.years_that_meet_it, ours.years_that_meet_it, _share, "%")
+    table.add_row("fail in a million", _failed(others), "", _failed(ours), "")
     return table
 
 
@@ -239,7 +240,8 @@ def _rare(judged: "Judged") -> Text:
     return Text(
         f"The journal had no majority {judged.majority_lost_a_year:.4g} times a year, for "
         f"{judged.majority_lost_s_a_year:,.2f} s. In {judged.years:,} years no region was reachable "
-        f"{judged.everything_lost:,} times, and the disks of a majority were lost at once {judged.rpo_events:,} times "
+        f"{counted(judged.everything_lost, 'time')}, and the disks of a majority were lost at once "
+        f"{counted(judged.rpo_events, 'time')} "
         f"(then up to {judged.rpo_s_max:g} s of acknowledged writes are gone)."
     )
 
