@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded bench bench-failover budget events history crash long simulate clean
+.PHONY: help test lint format demo demo-embedded drills drills-short soak nightly bench bench-failover budget events history crash long simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -42,6 +42,18 @@ bench-failover: .venv/.ready-bench ## measure failover beside PostgreSQL with Pa
 
 budget: .venv/.ready-bench ## fill a journal in etcd at full speed for ten minutes, and judge it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m bench.budget --minutes $(or $(MINUTES),10)
+
+drills: .venv/.ready-run ## carry out the whole catalogue of drills; as root regions are cut off, too (RATE=100 a second, SEED=1)
+	@$(PYTHON_IN_VENV) -m fivenines drill run --all --rate $(or $(RATE),100) --seed $(or $(SEED),1)
+
+drills-short: .venv/.ready-run ## its short form: every guarantee, in minutes
+	@$(PYTHON_IN_VENV) -m fivenines drill run --all --short --rate $(or $(RATE),100) --seed $(or $(SEED),1)
+
+soak: .venv/.ready-run ## let random faults happen, up to two at once (MINUTES=10, SEED=1, RATE=100)
+	@$(PYTHON_IN_VENV) -m fivenines drill soak --minutes $(or $(MINUTES),10) --rate $(or $(RATE),100) --seed $(or $(SEED),1) \
+		--out build/soak
+
+nightly: drills soak long ## what is worth a night: the whole catalogue, a soak, the long tests
 
 events: .venv/.ready-run ## let everything happen to a platform under load, and tell what clients noticed (RATE=300 a second, SEED=1)
 	@$(PYTHON_IN_VENV) -m fivenines.drill.events --rate $(or $(RATE),100) --seed $(or $(SEED),1)

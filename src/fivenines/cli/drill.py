@@ -19,6 +19,7 @@ from fivenines.cli.output import (
     print_json,
     telling_errors,
 )
+from fivenines.drill.load.command import register as register_load
 
 if TYPE_CHECKING:
     from fivenines.drill.drills.days import Day, Standing
@@ -94,6 +95,7 @@ def register(app: typer.Typer) -> None:
     game_days.callback()(days)
     game_days.command(name="run")(run_days)
     drill.add_typer(game_days, name="days")
+    register_load(drill)
     app.add_typer(drill, name="drill")
 
 

@@ -22,5 +22,10 @@ demo.py        `make demo`: all of the above, in order
 histories.py   clients of several nodes at once, who write down what they were told, and when
 linearizability.py, account_model.py
                judge whether a single copy of the accounts could have told them that
+load/          clients who ask at a planned rate, in a process of their own
+drills/        drills in YAML, from the look before to the judgement
+results.py     what came of one, as values
+reporting/     the page, JSON and JUnit that tell it
+simulator/     years of operation on virtual time, with the real controllers
 simulation/    whole fleets on virtual time, from a seed
 """
