@@ -45,7 +45,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Played, Lo
         ("expired_certificate", "region", {}),
         ("clock_jump", "any node", {"offset_s": 5.0}),
     ],
-    ids=lambda each: each.replace(" ", "-") if isinstance(each, str) else "",
+    ids=lambda each: "-".join(map(str, each.values())) if isinstance(each, dict) else each.replace(" ", "-"),
 )
 def test_nobody_notices(stage: tuple[Played, Load], name: str, target: str, parameters: dict[str, Any]) -> None:
     on, load = stage
