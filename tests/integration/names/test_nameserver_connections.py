@@ -87,7 +87,9 @@ def test_connections_beyond_the_bound_are_closed_at_once(tmp_path: Path) -> None
     assert serve(tmp_path, converse, connections_max=2).refused_connections == 1
 
 
-@pytest.mark.parametrize("sent", [b"", b"\0", FRAMED[:-1], FRAMED])
+@pytest.mark.parametrize(
+    "sent", [b"", b"\0", FRAMED[:-1], FRAMED], ids=["nothing", "half a length", "all but a byte", "a question"]
+)
 def test_a_connection_that_says_nothing_more_is_closed(tmp_path: Path, sent: bytes) -> None:
     async def converse(server: Nameserver, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
