@@ -37,7 +37,9 @@ __all__ = [
     "budget_left",
     "budget_used",
     "failed_requests",
+    "failed_tries",
     "is_at_rest",
+    "late_now",
     "logged",
     "longest_pause",
     "lost_just_now",
@@ -81,6 +83,11 @@ def failed_requests(scene: Scene) -> int:
     return sum(1 for each in scene.since_began() if each.error and not each.is_refused)
 
 
+def failed_tries(scene: Scene) -> int:
+    """How many tries failed: an answer of 500 or more, or none. The client library gets over them; others do not."""
+    return sum(each.failed_tries for each in scene.since_began())
+
+
 def refused_requests(scene: Scene) -> int:
     """How many requests were turned away with a clear answer, and are surely not done."""
     return sum(1 for each in scene.since_began() if each.is_refused)
@@ -113,6 +120,18 @@ def availability(scene: Scene) -> float:
 def budget_used(scene: Scene) -> float:
     """Seconds of the error budget that the drill used: of each second the share of requests not answered in time."""
     return round(sum(1 for each in scene.since_began() if _is_bad(each)) / scene.rate_per_s, 3)
+
+
+def late_now(scene: Scene) -> int:
+    """How many requests have waited for longer than two seconds and go on waiting, by the plan of the load.
+
+    A request is heard of when it ends; whoever waits for that to see harm sees it when it is over.
+    """
+    if scene.is_over:
+        return 0
+    moment = time.monotonic() - SLOW_S
+    wanted = int((moment - scene.began) * scene.rate_per_s)
+    return max(0, wanted - 1 - sum(1 for each in scene.since_began() if each.due < moment))
 
 
 def _is_bad(asked: Asked) -> bool:

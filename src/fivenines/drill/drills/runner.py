@@ -175,12 +175,9 @@ class _DrillRun:
             )
             if not isinstance(self._platform, FoundPlatform):
                 scene.end_load = partial(self._end_load, scene, load)
-            begins = f"drill {drill.name} begins{' although something speaks against it' if why else ''}"
-            await announce(
-                self._platform.topology, begins, drill=drill.name, why=f"{why}: {terms.override}" if why else ""
-            )
+            await announce(self._platform.topology, f"drill {drill.name} begins", drill=drill.name)
             if why is not None:
-                scene.note("hypothesis", "begun all the same", why=f"{why}; {terms.override}")
+                await self._begin_all_the_same(scene, why)
             return await self._on(scene, load, folder)
         finally:
             await load.discard()
@@ -191,6 +188,8 @@ class _DrillRun:
             await self._look(scene, When.BEFORE)
         if self._reasons and not self._terms.override:
             return self._not_begun("refused", *self._reasons)
+        if self._reasons:
+            await self._begin_all_the_same(scene, "; ".join(self._reasons))
         nodes = places_of(self._platform.topology).nodes
         async with Watcher(self._platform, self._began_at) as watcher, Sampling(nodes, every_s=_SAMPLE_S) as sampling:
             stopped = await self._watched(scene, self._method(scene))
@@ -215,6 +214,13 @@ class _DrillRun:
             *measuring.moments_of(await self._timeline(scene), began_at=self._began_at, ended_at=ended_at),
         ]
         return self._result(scene, judged, sorted(seen, key=lambda moment: moment.at), ended, stopped)
+
+    async def _begin_all_the_same(self, scene: Scene, why: str) -> None:
+        """Write down, here and in the platform's own timeline, that something spoke against the drill."""
+        what, reason = "begun although something speaks against it", f"{why}; because: {self._terms.override}"
+        scene.note("hypothesis", what, why=reason)
+        name = self._drill.name
+        await announce(self._platform.topology, f"drill {name} is {what}", drill=name, why=reason)
 
     async def _end_load(self, scene: Scene, load: RunningLoad) -> None:
         """End the clients and judge them, for there will be nobody to ask afterwards."""
@@ -298,7 +304,7 @@ class _DrillRun:
             asked = scene.since_began()
             answered, now = [each for each in asked if not each.error], time.monotonic()
             seen = Harm(
-                budget_s=probes.budget_used(scene),
+                budget_s=probes.budget_used(scene) + probes.late_now(scene) / scene.rate_per_s,
                 failed=probes.failed_requests(scene),
                 silent_s=0.0 if scene.is_over else now - max((each.ended for each in answered), default=scene.began),
                 lost=0 if scene.is_over else await probes.lost_just_now(scene),
