@@ -61,6 +61,8 @@ class Asked(Struct, array_like=True, eq=False, kw_only=True):
     """Of a `read`: whether it is to show all that was acknowledged to anybody before. A `total` always is."""
     tries: int = 0
     """How many answers and failures there were, before and with the last."""
+    failed_tries: int = 0
+    """How many of them were an answer of 500 or more, or none: what a client that does not try again would have met."""
 
     @property
     def latency_s(self) -> float:

@@ -22,6 +22,7 @@ READ: Final = "read"
 NOT_FOUND: Final = "not_found"
 """The outcome of a read of an account that is not there, as the server says."""
 
+_FAILED: Final = 500
 _TURNED_AWAY: Final = frozenset({429, 503})
 
 T = TypeVar("T")
@@ -113,6 +114,7 @@ class _Watched:
 
     def _note(self, what: Any) -> None:
         self._asked.tries += 1
+        self._asked.failed_tries += not isinstance(what, Reply) or what.status >= _FAILED
         if not isinstance(what, Reply):
             return
         if what.position is not None:
