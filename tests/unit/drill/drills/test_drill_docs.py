@@ -28,7 +28,10 @@ def test_every_probe_and_action_is_in_the_docs() -> None:
     for module in (probes, actions):
         for name in module.__all__:
             function = getattr(module, name)
-            if "scene" in inspect.signature(function).parameters and name != "lost_just_now":
+            if "scene" in inspect.signature(function).parameters and name not in {
+                "lost_just_now",
+                "late_now",
+            }:  # the guard looks there
                 assert f"`{name}`" in PAGE
 
 
