@@ -27,8 +27,8 @@ _HOLD_S: Final = 2.0
 """How long a fault is left alone at least."""
 _CUT_S: Final = 5.0
 """... and a cut."""
-_SERVED_S_MAX: Final = 90.0
-_WHOLE_S_MAX: Final = 120.0
+_SERVED_S_MAX: Final = 120.0
+_WHOLE_S_MAX: Final = 240.0
 _AFTER_S: Final = 1.0
 
 
