@@ -455,20 +455,21 @@ class _Following:
         return isinstance(action, RaiseIncident) or not isinstance(action, SetPhase | RemoveMember | AddMember)
 
     def _round(self) -> None:
-        """Ask the controllers, if the windows tell something else than the last time, or a whole round has passed."""
+        """Ask the controllers, if a majority sees something else than the last time, or a whole round has passed."""
         told = self._told_now()
         if told != self._told_last or self._now - self._asked_at >= self._timings.look_s:
             self._ask(told)
 
     def _told_now(self) -> tuple[object, ...]:
-        """Return what the windows tell: of each, whether the newest probes are losses, or wins, enough to count."""
-        losses, wins = self._timings.losses_to_down, self._timings.wins_to_up
-        return tuple(
-            (pair, window[-1:], len(window) >= losses and not any(window[-losses:]), all(window[-wins:]), len(window))
-            if len(window) < _WINDOW
-            else (pair, window[-1], not any(window[-losses:]), all(window[-wins:]))
-            for pair, window in self._state.windows.items()
-        )
+        """Return what the windows tell: of which regions more than half of all see losses, or wins, enough to count."""
+        losses, wins, half = self._timings.losses_to_down, self._timings.wins_to_up, len(self._care.regions) / 2
+        counts: dict[str, list[int]] = {}
+        for (_, region), window in self._state.windows.items():
+            found = counts.setdefault(region, [0, 0, 0])
+            found[0] += len(window) >= losses and not any(window[-losses:])
+            found[1] += len(window) < wins or not all(window[-wins:])
+            found[2] += not window or not window[-1]
+        return tuple((region, *(count > half for count in found)) for region, found in sorted(counts.items()))
 
     def _ask(self, told: tuple[object, ...] | None = None) -> None:
         if self._actions >= _ACTIONS_MAX:
