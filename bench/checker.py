@@ -42,7 +42,8 @@ _SAMPLE_EVERY = 600
 """Requests: two seconds."""
 
 
-def _command(asked: Asked) -> Command:
+def command_of(asked: Asked) -> Command:
+    """Return the command that a node makes of a request that writes."""
     postings = (Posting(asked.source, asked.destination, asked.amount),) if asked.amount else ()
     match asked.kind:
         case "post":
@@ -101,7 +102,7 @@ def honest(requests: int, seed: int) -> Evidence:
         Asked(due=0, client=0, kind="post", id=id, source=mix.bank, destination=account, amount=TEST_BALANCE)
         for id, account in zip(new_ids16(len(mix.test_accounts)), mix.test_accounts, strict=True)
     ]
-    ledger.append([_command(each) for each in fill], fill)
+    ledger.append([command_of(each) for each in fill], fill)
     asked: list[Asked] = []
     samples: list[NodeSaid] = []
     for number in itertools.count():
@@ -116,7 +117,7 @@ def honest(requests: int, seed: int) -> Evidence:
         half = len(writes) // 2
         for part in (writes[:half], writes[half:]):
             if part:
-                ledger.append([_command(each) for each in part], part)
+                ledger.append([command_of(each) for each in part], part)
         accounts = ledger.state.accounts
         for each in some:
             if not each.id:

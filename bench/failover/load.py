@@ -13,8 +13,6 @@ import random
 import signal
 import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Literal
@@ -24,8 +22,8 @@ from msgspec import Struct
 
 from bench.failover.figures import Asked
 from bench.processes import BenchError
+from fivenines.drill.load.process import LoadProcess
 from fivenines.ids import as_text, new_id
-from fivenines.platform.local.dying import dying_with_us
 
 __all__ = ["ACCOUNTS", "DEADLINE_S", "Open", "Plan", "RunningLoad", "account"]
 
@@ -98,33 +96,20 @@ class RunningLoad:
         self.began = 0.0
         """When the first request was due, on the monotonic clock."""
         self._open = Open(0.0, plan.rate_per_s)
-        self._log = log
-        self._process: Process | None = None
-        self._hearing: asyncio.Task[None] | None = None
+        self._process = LoadProcess(
+            "bench.failover.load",
+            Asked,
+            self._hear,
+            log=log,
+            failed=BenchError,
+            start_s_max=_START_S_MAX,
+            folder=Path(__file__).parents[2],
+        )
 
     async def start(self) -> None:
         """Begin, and return when requests go out. Raises `BenchError`."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(*dying_with_us(), sys.executable, "-m", "bench.failover.load"),
-                msgspec.json.encode(self.plan).decode(),
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=log,
-                cwd=Path(__file__).parents[2],
-                start_new_session=True,
-            )
-        assert self._process.stdout is not None
-        try:
-            async with asyncio.timeout(_START_S_MAX):
-                line = await self._process.stdout.readline()
-        except TimeoutError:
-            line = b""
-        if not line:
-            raise self._failed("did not begin")
-        self.began = float(line)
+        self.began = await self._process.start(self.plan)
         self._open = Open(self.began, self.plan.rate_per_s)
-        self._hearing = asyncio.create_task(self._hear(), name="hearing of the load")
 
     async def wait_served(self, seconds: float, *, calm_s: float = 1.0) -> None:
         """Wait until no request has waited for long for a while. Raises `BenchError`: not by then, or it ended."""
@@ -156,39 +141,22 @@ class RunningLoad:
 
     def _open_since(self) -> float:
         """Return when the oldest was due that has not ended."""
-        assert self._hearing is not None
-        if self._hearing.done():
-            raise self._failed("ended by itself")
+        if self._process.is_over:
+            raise self._process.failed("ended by itself")
         return self._open.since()
 
     async def stop(self) -> None:
         """Ask nothing more, and return when all that was asked has ended. Raises `BenchError`."""
-        assert self._process is not None and self._hearing is not None  # noqa: PT018
-        self._process.send_signal(signal.SIGTERM)
-        await self._hearing
-        if (status := await self._process.wait()) != 0:
-            raise self._failed(f"ended with status {status}")
+        self._process.ask_no_more()
+        await self._process.wait()
 
     async def discard(self) -> None:
         """Leave no process behind."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
+        await self._process.discard()
 
-    async def _hear(self) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: PT018
-        decoder = msgspec.json.Decoder(Asked)
-        while line := await self._process.stdout.readline():
-            asked = decoder.decode(line)
-            self.asked.append(asked)
-            self._open.end(asked.due)
-
-    def _failed(self, what: str) -> BenchError:
-        said = self._log.read_bytes()[-2_000:].decode(errors="replace").strip()
-        return BenchError(f"the load {what}. It said last:\n{said or '(nothing)'}")
+    def _hear(self, asked: Asked) -> None:
+        self.asked.append(asked)
+        self._open.end(asked.due)
 
 
 async def _run(plan: Plan) -> None:
@@ -229,12 +197,12 @@ def _tell(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Carry out the load that the one argument describes, in JSON."""
+def main() -> None:
+    """Carry out the load that the one line on stdin describes, in JSON."""
     import uvloop
 
-    uvloop.run(_run(msgspec.json.decode(arguments[0], type=Plan)))
+    uvloop.run(_run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -23,7 +23,8 @@ import pytest
 
 from fivenines.drill.checker import Judgement, Stretch, gather, judge, stretch
 from fivenines.drill.disturb import Disturbance
-from fivenines.drill.events import disturb, load_for
+from fivenines.drill.drills.clients import plan_for
+from fivenines.drill.events import disturb
 from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.running import RunningPlatform
 from fivenines.platform.topology import PORTS
@@ -177,7 +178,7 @@ class Played:
     def load(self, rate_per_s: float) -> Iterator[Load]:
         """Have clients ask it at a steady rate, from now on."""
         self._loads += 1
-        described = load_for(self.platform, rate_per_s=rate_per_s, name=str(self._loads))
+        described = plan_for(self.platform.topology, rate_per_s=rate_per_s, name=str(self._loads))
         load = RunningLoad(described, self.platform.folder / "load.log")
         try:
             self.do(load.start())

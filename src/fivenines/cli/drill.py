@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fivenines.cli.load import register as register_load
 from fivenines.cli.output import (
     JSON,
     CommandFailedError,
@@ -19,7 +20,6 @@ from fivenines.cli.output import (
     print_json,
     telling_errors,
 )
-from fivenines.drill.load.command import register as register_load
 
 if TYPE_CHECKING:
     from fivenines.drill.drills.days import Day, Standing

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import structlog
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "counted",
     "errors",
     "fail",
+    "figures_table",
     "out",
     "print_json",
     "telling_errors",
@@ -63,6 +66,30 @@ def print_json(content: Any) -> None:
     """Print one JSON object on one line."""
     sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
     sys.stdout.flush()
+
+
+def figures_table(title: str, width: int, *columns: str, wraps: bool = False) -> Table:
+    """Make a table of which the first column is text and the others are numbers.
+
+    Args:
+        title: what stands above it.
+        width: in characters, of all of it.
+        columns: their headings.
+        wraps: whether text that is too long for the first column goes on in the next line; else it is cut short.
+    """
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        width=width,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for number, name in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(name, justify=justify, no_wrap=number > 0 or not wraps, ratio=None if number else 1)
+    return table
 
 
 def fail(message: str, hint: str = "") -> NoReturn:

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich import box
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fivenines.cli.output import JSON, CommandFailedError, configure_logs, errors, out, print_json, telling_errors
+from fivenines.cli.output import (
+    JSON,
+    CommandFailedError,
+    configure_logs,
+    errors,
+    figures_table,
+    out,
+    print_json,
+    telling_errors,
+)
 
 if TYPE_CHECKING:
     from fivenines.platform.findings import Finding
@@ -214,26 +222,10 @@ def _print_plan(declared: "Declared", found: "Plan") -> None:
         out.print(part, width=width)
 
 
-def _table(title: str, width: int, *columns: str) -> Table:
-    """Make a table of which the first column is text and the others are numbers."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        width=width,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True, ratio=None if number else 1)
-    return table
-
-
 def _writes_table(found: "Plan", width: int) -> Table:
     from fivenines.platform.verdict import LIMIT_MS
 
-    table = _table(
+    table = figures_table(
         "How long a write waits for a majority of the journal, by who leads it",
         width,
         *("region", "provider", "mode", "journal", "traffic", "best", "usual", "worst"),
@@ -263,7 +255,7 @@ def _losses_table(found: "Plan", width: int) -> tuple[Table, Table, Text, Table]
     columns += ["budget", "of year"]
     columns += [found.budget.currency] if has_cost else []
     columns += ["load"] if has_load else []
-    table = _table("What each loss costs", width, *columns, "")
+    table = figures_table("What each loss costs", width, *columns, "")
     notes: dict[str, str] = {}
     for each in found.losses:
         if each.kind == "provider" and _only_region(found, each.name):

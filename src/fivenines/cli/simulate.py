@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich import box
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fivenines.cli.output import JSON, CommandFailedError, bar, configure_logs, counted, out, print_json, telling_errors
+from fivenines.cli.output import (
+    JSON,
+    CommandFailedError,
+    bar,
+    configure_logs,
+    counted,
+    figures_table,
+    out,
+    print_json,
+    telling_errors,
+)
 from fivenines.cli.plan import read_declared
 
 if TYPE_CHECKING:
@@ -152,23 +161,10 @@ def _print(judged: "Judged", better: "tuple[WhatIf, ...]", *, is_whatif: bool) -
         out.print(part, width=width)
 
 
-def _table(title: str, width: int, *columns: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        width=width,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=number > 0, ratio=None if number else 1)
-    return table
-
-
 def _availability(judged: "Judged", width: int) -> Table:
-    table = _table("How available it is", width, "", "any client", "95 %", "with our library", "95 %")
+    table = figures_table(
+        "How available it is", width, "", "any client", "95 %", "with our library", "95 %", wraps=True
+    )
     others, ours = judged.others, judged.ours
 
     def row(name: str, one: "Bounded", two: "Bounded", show: Callable[[float], str], unit: str) -> None:
@@ -194,7 +190,9 @@ def _failed(clients: "Clients") -> str:
 
 
 def _causes(judged: "Judged", width: int) -> Table:
-    table = _table("What spends the budget", width, "cause", "s a year", "95 %", "share", "", "our library")
+    table = figures_table(
+        "What spends the budget", width, "cause", "s a year", "95 %", "share", "", "our library", wraps=True
+    )
     bar_width = 12 if width >= WIDTH else 5
     ours = {each.cause: each.seconds_a_year.value for each in judged.ours.causes}
     shown = judged.others.causes[:_CAUSES_SHOWN]
@@ -225,7 +223,7 @@ def _outages(judged: "Judged", width: int) -> Table:
     from fivenines.drill.simulator.faults import YEAR_S
 
     names = {each.cause: each.what for each in judged.others.causes}
-    table = _table("The worst", width, "why", "in year", "lasted", "lost")
+    table = figures_table("The worst", width, "why", "in year", "lasted", "lost", wraps=True)
     for each in judged.longest[:_OUTAGES_SHOWN]:
         table.add_row(
             "; ".join(names.get(cause, cause.replace("_", " ")) for cause in each.causes[:2]),
@@ -247,10 +245,11 @@ def _rare(judged: "Judged") -> Text:
 
 
 def _what_if(better: "tuple[WhatIf, ...]", width: int) -> Table:
-    table = _table(
+    table = figures_table(
         "What if: seconds a year that one change would save, in the same years",
         width,
         *("change", "any client", "95 %", "our library", "95 %", "meets it"),
+        wraps=True,
     )
     for each in better:
         style = "green" if each.saves_s.low > 0 else "red" if each.saves_s.high < 0 else "dim"

@@ -24,14 +24,13 @@ from rich.table import Table
 from fivenines.drill.checker import Judgement, Stretch, gather, judge, stretch
 from fivenines.drill.checker.gathering import SOMETHING_WRONG
 from fivenines.drill.disturb import CATALOGUE, Disturbance, Happening
-from fivenines.drill.load.plan import Plan
+from fivenines.drill.drills.clients import plan_for
 from fivenines.drill.load.running import LoadFailedError, RunningLoad
-from fivenines.drill.load.shapes import Steady
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.isolation import IsolationError, why_not
 
-__all__ = ["Met", "disturb", "load_for", "main", "print_met"]
+__all__ = ["Met", "disturb", "main", "print_met"]
 
 _TROUBLES = (
     *(PlatformFailedError, LoadFailedError, AgentError, IsolationError),
@@ -49,19 +48,6 @@ class Met:
     noticed: Stretch
     whole_after_s: float
     """From its beginning until everything ran and every region served again."""
-
-
-def load_for(platform: RunningPlatform, *, rate_per_s: float, name: str = "1", seed: int = 1) -> Plan:
-    """Describe a load with two clients in each region, which ask its nameserver first."""
-    topology = platform.topology
-    nearest_first = tuple(topology.nameservers_of(region) for region in platform.regions)
-    return Plan(
-        url=topology.url,
-        nameservers=(*nearest_first, *nearest_first),
-        shape=Steady(rate_per_s=rate_per_s),
-        seed=seed,
-        name=name,
-    )
 
 
 async def disturb(
@@ -99,7 +85,7 @@ async def run_events(
     chance = random.Random(seed)
     await platform.start()
     told(f"the platform is ready after {platform.ready_s:.1f} s")
-    load = RunningLoad(load_for(platform, rate_per_s=rate_per_s, seed=seed), platform.folder / "load.log")
+    load = RunningLoad(plan_for(platform.topology, rate_per_s=rate_per_s, seed=seed), platform.folder / "load.log")
     try:
         await load.start()
         told(f"{rate_per_s:g} requests a second, by {len(load.plan.nameservers)} clients that ask DNS")

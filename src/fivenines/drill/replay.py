@@ -9,6 +9,7 @@ A **keeper** starts again what was killed. If anything ends by itself, the repla
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -23,7 +24,6 @@ from fivenines.client import AsyncLedger, LedgerError, Limits, NotFoundError
 from fivenines.client.shell import unused_tls
 from fivenines.drill.place import Place
 from fivenines.drill.record import Kill, Killer, Record, Recorder
-from fivenines.drill.steady import Asked
 from fivenines.drill.supervise import LedgerFailedError
 from fivenines.importers import Import, ImportingError, Report, run_import
 from fivenines.importers.run import Progress
@@ -31,7 +31,7 @@ from fivenines.importers.run import Progress
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["DEADLINE_S", "Replay", "replay", "requests_of"]
+__all__ = ["DEADLINE_S", "Call", "Replay", "replay", "requests_of"]
 
 DEADLINE_S = 60.0
 """How long the client goes on with one request: far longer than a start takes on a busy machine."""
@@ -46,6 +46,22 @@ _BACKOFF_S_MAX = 0.25
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class Call:
+    """A request as the importer made it: the tries and kills in between are in the `Record`."""
+
+    due: float
+    """When it should have gone out, on the machine's monotonic clock."""
+    ended: float = math.inf
+    error: str = ""
+    """Why the client gave up."""
+
+    @property
+    def latency_s(self) -> float:
+        """From when it should have gone out to its answer."""
+        return self.ended - self.due
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """How a replay went."""
@@ -56,7 +72,7 @@ class Replay:
     kills: Sequence[Kill]
     failed_requests: int
     """Requests that the client library gave up on."""
-    asked: Sequence[Asked]
+    asked: Sequence[Call]
     """Every request as the importer made it, with when it was due and when it ended."""
     whole_after_s: Sequence[float]
     """For each kill that was got over: how long it took until everything was back."""
@@ -85,7 +101,7 @@ class _Books:
         self._ledgers, self._turns = ledgers, cycle(ledgers)
         self._loop, self._is_customer = loop, is_customer
         self._gap_s, self._next = 1 / rate_per_s, 0.0
-        self.asked: list[Asked] = []
+        self.asked: list[Call] = []
         self._slots = asyncio.Semaphore(_REQUESTS_MAX)
         self._current: Future[Any] | None = None
         self._ended = False
@@ -152,7 +168,7 @@ class _Books:
         async with self._slots:
             now = time.monotonic()
             self._next = max(self._next + self._gap_s, now)
-            asked = Asked(self._next, 0, "")
+            asked = Call(self._next)
             if self._next > now:
                 await asyncio.sleep(self._next - now)
             try:

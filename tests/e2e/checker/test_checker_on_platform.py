@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fivenines.drill.checker import Evidence, Sampling, gather, judge, places_of
-from fivenines.drill.events import load_for
+from fivenines.drill.drills.clients import plan_for
 from fivenines.drill.load.plan import Plan
 from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.load.shapes import Steady
@@ -28,7 +28,7 @@ ASK_FOR_S = 20.0
 
 async def told_of(platform: RunningPlatform) -> Evidence:
     """Ask under load, kill a node meanwhile, and hear everybody in the end."""
-    clients = load_for(platform, rate_per_s=RATE_PER_S)
+    clients = plan_for(platform.topology, rate_per_s=RATE_PER_S)
     plan = Plan(url=clients.url, nameservers=clients.nameservers, shape=Steady(rate_per_s=RATE_PER_S), seed=7)
     load = RunningLoad(plan, platform.folder / "load.log")
     nodes = places_of(platform.topology).nodes

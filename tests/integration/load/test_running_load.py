@@ -17,8 +17,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from fivenines.cli.load import register
+from fivenines.drill.checker import stretch
+from fivenines.drill.disk import read_disk
 from fivenines.drill.load.asked import Asked
-from fivenines.drill.load.command import register
 from fivenines.drill.load.latencies import Histogram, latencies_of
 from fivenines.drill.load.plan import Plan
 from fivenines.drill.load.running import LoadFailedError, RunningLoad
@@ -85,6 +87,21 @@ def test_a_load_asks_at_its_rate_and_hears_every_answer(server: Server, tmp_path
     assert all(each.due <= each.sent <= each.ended for each in load.asked)
     assert {each.client for each in load.asked} == {0, 1}
     assert {each.kind for each in load.asked} >= {"post", "read"}
+
+
+def test_what_it_heard_is_what_the_journal_has(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as own:
+        plan = Plan(url=own.url, nameservers=(None, None), shape=Steady(rate_per_s=RATE_PER_S), name="journal")
+        load = RunningLoad(plan, tmp_path / "load.log")
+        ended = run(asked_for(load, 2.0))
+        own.stop()
+    found = stretch(load.asked, load.began, ended, rate_per_s=RATE_PER_S)
+    assert found.failed == 0
+    assert found.requests == pytest.approx((ended - load.began) * RATE_PER_S, abs=1.5)
+    posted = {each.id: each.position for each in load.asked if each.outcome == "posted"}
+    assert posted
+    on_disk = read_disk(tmp_path / "data").carried_out
+    assert posted == {id: on_disk.get(id) for id in posted}
 
 
 def test_a_plan_that_is_over_ends_by_itself(server: Server, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from random import Random
 
+from bench.checker import command_of
 from fivenines.drill.checker import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
 from fivenines.drill.checker.course import Totals
 from fivenines.drill.load.asked import Asked
@@ -23,7 +24,6 @@ from fivenines.ledger import (
     OpenAccount,
     Outcome,
     Post,
-    Posting,
     PostOne,
     RegisterAsset,
     Release,
@@ -101,19 +101,6 @@ def told(command: Command, position: int, item: int, outcome: str) -> Told:
         case Release():
             return Told(position, item, command.id, "release", outcome, command.hold)
     raise AssertionError(command)
-
-
-def command_of(asked: Asked) -> Command:
-    postings = (Posting(asked.source, asked.destination, asked.amount),) if asked.amount else ()
-    match asked.kind:
-        case "post":
-            return PostOne(asked.id, asked.source, asked.destination, asked.amount)
-        case "hold":
-            return Hold(asked.id, postings)
-        case "settle":
-            return Settle(asked.id, asked.hold, postings, asked.is_final)
-        case _:
-            return Release(asked.id, asked.hold)
 
 
 class World:

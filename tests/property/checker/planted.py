@@ -9,12 +9,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
+from bench.checker import command_of
 from fivenines.drill.checker import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
 from fivenines.drill.checker.course import Totals
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Guarantee
 from fivenines.ledger import Post, Posting
-from tests.property.checker.honest import ACCOUNTS, BANK, CUSTOMERS, DONE, PURSE, PURSE_MAX, TEST, World, command_of
+from tests.property.checker.honest import ACCOUNTS, BANK, CUSTOMERS, DONE, PURSE, PURSE_MAX, TEST, World
 
 __all__ = ["PLANTED", "Lie"]
 

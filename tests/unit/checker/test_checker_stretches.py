@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from fivenines.drill.checker import SLOW_S, stretch
-from fivenines.drill.load.asked import Asked
+from fivenines.drill.checker import stretch
+from fivenines.drill.load.asked import SLOW_S, Asked
 
 
 def post(number: int, *, due: float, latency_s: float = 0.05) -> Asked:

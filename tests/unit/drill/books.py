@@ -10,9 +10,8 @@ from pathlib import Path
 from fivenines.drill.checker.books import Evidence, judge
 from fivenines.drill.disk import Totals, replay_frames
 from fivenines.drill.record import Answer, Kill, Record, Try
-from fivenines.drill.replay import Replay
+from fivenines.drill.replay import Call, Replay
 from fivenines.drill.report import Result
-from fivenines.drill.steady import Asked
 from fivenines.importers import Report
 from fivenines.journal import Frame
 from fivenines.ledger import Batch, Command, OpenAccount, Post, Posting, RegisterAsset, encode
@@ -133,7 +132,7 @@ def result_of(world: World, *, failed_requests: int = 0, error: str = "", kills_
             record=Record(answers=world.answers, answered=answered),
             kills=[kill],
             failed_requests=failed_requests,
-            asked=[Asked(at, 0, "", ended=at + 0.5) for at in (1.0, 1.8, 2.0)],
+            asked=[Call(at, ended=at + 0.5) for at in (1.0, 1.8, 2.0)],
             whole_after_s=[0.9],
             rate_per_s=100.0,
             report=None if error else report,

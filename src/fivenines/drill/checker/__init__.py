@@ -21,11 +21,10 @@ from fivenines.drill.checker.evidence import ArchiveSaid, Evidence, FeedSaid, No
 from fivenines.drill.checker.gathering import Places, gather, gather_from, places_of
 from fivenines.drill.checker.judging import JUDGED, Judgement, judge
 from fivenines.drill.checker.sampling import Sampling
-from fivenines.drill.checker.stretches import SLOW_S, Stretch, stretch
+from fivenines.drill.checker.stretches import Stretch, stretch
 
 __all__ = [
     "JUDGED",
-    "SLOW_S",
     "ArchiveSaid",
     "Evidence",
     "FeedSaid",

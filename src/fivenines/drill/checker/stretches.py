@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
-__all__ = ["SLOW_S", "Noted", "Stretch", "stretch"]
+from fivenines.drill.load.asked import SLOW_S
 
-SLOW_S: Final = 2.0
-"""Who waits for longer than this has noticed."""
+__all__ = ["Noted", "Stretch", "stretch"]
 
 
 class Noted(Protocol):

@@ -1,17 +1,13 @@
 """The load of a drill: two clients in each region, who ask DNS and go on whatever happens."""
 
-from pathlib import Path
-
 from fivenines.drill.load.plan import Plan
-from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.load.shapes import Steady
-from fivenines.drill.running import RunningPlatform
 from fivenines.platform.topology import Topology
 
-__all__ = ["load_for", "plan_for"]
+__all__ = ["plan_for"]
 
 
-def plan_for(topology: Topology, *, rate_per_s: float, seed: int, name: str) -> Plan:
+def plan_for(topology: Topology, *, rate_per_s: float, seed: int = 1, name: str = "1") -> Plan:
     """Describe the load of a drill.
 
     Args:
@@ -28,8 +24,3 @@ def plan_for(topology: Topology, *, rate_per_s: float, seed: int, name: str) -> 
         seed=seed,
         name=name,
     )
-
-
-def load_for(platform: RunningPlatform, *, rate_per_s: float, seed: int, name: str, log: Path) -> RunningLoad:
-    """Return the load of a drill, not begun; `log` is for what goes wrong with it."""
-    return RunningLoad(plan_for(platform.topology, rate_per_s=rate_per_s, seed=seed, name=name), log)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from fivenines.control.timeline import Event
-from fivenines.drill.drills.probes import percentile
-from fivenines.drill.drills.scene import SERVED_AFTER, SLOW_S, FaultGone
+from fivenines.drill.drills.scene import SERVED_AFTER, FaultGone
 from fivenines.drill.load.asked import Asked
+from fivenines.drill.load.latencies import slices
 from fivenines.drill.results import Moment, MomentKind, Recovery, Slice
 
-__all__ = ["SUFFERS_S", "is_bad", "longest_pause_s", "moments_of", "recovery_of", "slices_of"]
+__all__ = ["SUFFERS_S", "longest_pause_s", "moments_of", "recovery_of", "slices_of"]
 
 SUFFERS_S: Final = 0.25
 """Who waits for longer than this has suffered from a fault, if only a little: undisturbed, nearly nobody does."""
@@ -30,40 +30,14 @@ _KINDS: Final[dict[str, MomentKind]] = {
 }
 
 
-def is_bad(asked: Asked) -> bool:
-    """Whether a request counts against the error budget: it failed, or was answered too late."""
-    return bool(asked.error) or asked.latency_s > SLOW_S
-
-
 def longest_pause_s(asked: Sequence[Asked]) -> float:
     """The longest that any request waited, without what an answer had told it to wait."""
     return max((each.latency_s - each.kept_s for each in asked), default=0.0)
 
 
 def slices_of(asked: Sequence[Asked], began: float, ended: float, *, width_s: float = WIDTH_S) -> tuple[Slice, ...]:
-    """Sum up what clients saw in each stretch of time, by when requests were due."""
-    count = max(0, int((ended - began) / width_s))
-    parts: list[list[Asked]] = [[] for _ in range(count)]
-    for each in asked:
-        number = int((each.due - began) / width_s) if each.due >= began else -1
-        if 0 <= number < count:
-            parts[number].append(each)
-    found = []
-    for number, part in enumerate(parts):
-        latencies = [1_000 * each.latency_s for each in part]
-        found.append(
-            Slice(
-                at=round(number * width_s, 3),
-                width_s=width_s,
-                asked=len(part),
-                failed=sum(1 for each in part if each.error),
-                slow=sum(1 for each in part if not each.error and each.latency_s > SLOW_S),
-                p50_ms=round(percentile(latencies, 0.5), 1),
-                p99_ms=round(percentile(latencies, 0.99), 1),
-                longest_ms=round(max(latencies, default=0.0), 1),
-            )
-        )
-    return tuple(found)
+    """Sum up what clients saw in each whole slice of time: one that the end cuts short would look like a dip."""
+    return slices(asked, began, began + int((ended - began) / width_s) * width_s, width_s=width_s)
 
 
 def moments_of(events: Sequence[Event], *, began_at: float, ended_at: float) -> list[Moment]:
@@ -145,7 +119,7 @@ def recovery_of(
         whole_after_s=None if whole_after_s is None else round(whole_after_s, 3),
         longest_pause_s=round(longest_pause_s(due), 3),
         failed=sum(1 for each in due if each.error),
-        budget_s=round(sum(map(is_bad, due)) / rate_per_s, 3),
+        budget_s=round(sum(each.is_bad for each in due) / rate_per_s, 3),
         facts=fault.facts,
     )
 

@@ -21,9 +21,9 @@ import msgspec
 
 from fivenines.client import AsyncLedger, LedgerError
 from fivenines.control.budget import YEAR_S
-from fivenines.drill.drills.scene import SLOW_S, Scene
+from fivenines.drill.drills.scene import Scene
 from fivenines.drill.faults.certificates import front_of
-from fivenines.drill.load.asked import Asked
+from fivenines.drill.load.asked import SLOW_S, Asked
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.ids import as_text, new_id
 from fivenines.platform.local.agent_client import AgentError
@@ -114,12 +114,12 @@ def p99(scene: Scene) -> float:
 def availability(scene: Scene) -> float:
     """The share of requests that were answered, and within two seconds."""
     asked = scene.since_began()
-    return round(sum(1 for each in asked if not _is_bad(each)) / len(asked), 6) if asked else 1.0
+    return round(sum(1 for each in asked if not each.is_bad) / len(asked), 6) if asked else 1.0
 
 
 def budget_used(scene: Scene) -> float:
     """Seconds of the error budget that the drill used: of each second the share of requests not answered in time."""
-    return round(sum(1 for each in scene.since_began() if _is_bad(each)) / scene.rate_per_s, 3)
+    return round(sum(1 for each in scene.since_began() if each.is_bad) / scene.rate_per_s, 3)
 
 
 def late_now(scene: Scene) -> int:
@@ -132,10 +132,6 @@ def late_now(scene: Scene) -> int:
     moment = time.monotonic() - SLOW_S
     wanted = int((moment - scene.began) * scene.rate_per_s)
     return max(0, wanted - 1 - sum(1 for each in scene.since_began() if each.due < moment))
-
-
-def _is_bad(asked: Asked) -> bool:
-    return bool(asked.error) or asked.latency_s > SLOW_S
 
 
 def percentile(values: Sequence[float], share: float) -> float:

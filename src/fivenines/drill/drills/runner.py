@@ -33,7 +33,7 @@ from fivenines.drill.drills import measuring, probes, tolerance
 from fivenines.drill.drills.about import about_machine, versions
 from fivenines.drill.drills.announcing import announce
 from fivenines.drill.drills.checking import find_function
-from fivenines.drill.drills.clients import load_for
+from fivenines.drill.drills.clients import plan_for
 from fivenines.drill.drills.experiment import Activity, When
 from fivenines.drill.drills.found import FoundPlatform
 from fivenines.drill.drills.guarding import Harm, harm, why_not_begin
@@ -152,13 +152,9 @@ class _DrillRun:
             return self._not_begun("refused", why)
         folder = self._platform.folder / "drills" / drill.name
         folder.mkdir(parents=True, exist_ok=True)
-        load = load_for(
-            self._platform,
-            rate_per_s=self._rate_per_s,
-            seed=terms.seed,
-            name=f"{drill.name}-{int(self._began_at)}",
-            log=folder / "load.log",
-        )
+        name = f"{drill.name}-{int(self._began_at)}"
+        plan = plan_for(self._platform.topology, rate_per_s=self._rate_per_s, seed=terms.seed, name=name)
+        load = RunningLoad(plan, folder / "load.log")
         self._after = await probes.lowest_position(self._platform)
         try:
             await load.start()
@@ -418,7 +414,7 @@ class _DrillRun:
             scene.note("recovered", "whole: every part runs and every region serves", at=self._whole_at)
         reasons = [*([stopped] if stopped else []), *self._reasons, *judged.reasons]
         verdict: Verdict = "stopped" if stopped else "failed" if reasons else "passed"
-        bad = sum(map(measuring.is_bad, asked))
+        bad = sum(each.is_bad for each in asked)
         budget_s = bad / self._rate_per_s
         costs = spec.downtime_cost_per_hour > 0
         return DrillResult(

@@ -13,13 +13,11 @@ from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Moment
 from fivenines.drill.running import RunningPlatform
 
-__all__ = ["SERVED_AFTER", "SLOW_S", "FaultGone", "Loading", "Scene"]
+__all__ = ["SERVED_AFTER", "FaultGone", "Loading", "Scene"]
 
 _SAME = "that of "
 SERVED_AFTER = "served_after_s"
 """The fact of a fault that says after how long somebody served again, where clients could not be asked."""
-SLOW_S = 2.0
-"""Who waits for longer than this has noticed."""
 
 
 class Loading(Protocol):

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fivenines.drill.faults.errors import BadFaultError
@@ -64,11 +64,11 @@ class FaultKind:
     target: str
     """The role that is hit where nobody says otherwise."""
     begin: Callable[[Happening], Awaitable[None]]
-    parameters: Mapping[str, Parameter]
-    needs: str
-    """What it needs of the machine, for people; empty: nothing."""
     undone: str
     """How it is undone, for people."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    needs: str = ""
+    """What it needs of the machine, for people; empty: nothing."""
     possible: Callable[[], str | None] = lambda: None
     takes_netns: bool = False
     """Whether regions must be in networks of their own."""

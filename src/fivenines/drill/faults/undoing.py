@@ -357,11 +357,13 @@ def ask_haproxy(admin: str, command: str) -> str:
 
 def in_network(namespace: str, work: Callable[[Any], Any], otherwise: Any) -> Any:
     """Do something with the routing of a network namespace; one that is gone has nothing that could be undone."""
-    from pyroute2 import IPRoute, NetlinkError, NetNS, config
+    from pyroute2 import IPRoute, NetlinkError, NetNS
+
+    from fivenines.platform.local.isolation import keep_signals_apart
 
     if namespace and not Path("/var/run/netns", namespace).exists():
         return otherwise
-    config.disable_mp_signal = True  # see `platform.local.isolation`
+    keep_signals_apart()
     opening: Callable[[], Any] = (lambda: NetNS(namespace)) if namespace else IPRoute
     try:
         with opening() as net:

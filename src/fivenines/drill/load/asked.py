@@ -5,7 +5,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["Asked", "Kind"]
+__all__ = ["SLOW_S", "Asked", "Kind"]
+
+SLOW_S = 2.0
+"""Who waits for longer than this has noticed: an answer after it counts against the error budget."""
 
 Kind = Literal["post", "hold", "settle", "release", "read", "total"]
 """post      a transaction of one posting, from `source` to `destination`
@@ -68,3 +71,8 @@ class Asked(Struct, array_like=True, eq=False, kw_only=True):
     def latency_s(self) -> float:
         """From when it should have gone out to its answer: a pause cannot hide behind requests that went out late."""
         return self.ended - self.due
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it counts against the error budget: it failed, or was answered too late."""
+        return bool(self.error) or self.latency_s > SLOW_S

@@ -22,11 +22,9 @@ from typing import Final, Self
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Slice
 
-__all__ = ["PERCENTILES", "SLOW_S", "Histogram", "Latencies", "latencies_of", "slices"]
+__all__ = ["PERCENTILES", "Histogram", "Latencies", "latencies_of", "slices"]
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9, 99.99, 100.0)
-SLOW_S: Final = 2.0
-"""Who waits for longer than this has noticed."""
 
 _BITS: Final = 11
 """2,048 steps of 1 are told apart before the width doubles: three significant digits."""
@@ -204,7 +202,7 @@ class Latencies:
             self.failed += 1
             self.refused += asked.is_refused
             return
-        self.slow += asked.latency_s > SLOW_S
+        self.slow += asked.is_bad
         self.answered.add(_microseconds(asked.latency_s))
 
     def merge(self, other: Self) -> None:

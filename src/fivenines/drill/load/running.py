@@ -16,24 +16,17 @@ whoever started it is gone.
 """
 
 import asyncio
-import signal
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from itertools import count
 from pathlib import Path
 
-import msgspec
-
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.load.plan import Plan
-from fivenines.platform.local.dying import dying_with_us
+from fivenines.drill.load.process import LoadProcess
 
 __all__ = ["LoadFailedError", "RunningLoad"]
 
-_START_S_MAX = 60.0
 _LOOK_S = 0.1
-_LINE_BYTES_MAX = 1024 * 1024
 
 
 class LoadFailedError(Exception):
@@ -54,9 +47,7 @@ class RunningLoad:
         """Requests that have ended, in the order of their ends."""
         self.began = 0.0
         """When the load began, on the monotonic clock: the times of its shape count from then."""
-        self._log = log
-        self._process: Process | None = None
-        self._hearing: asyncio.Task[None] | None = None
+        self._process = LoadProcess("fivenines.drill.load", Asked, self.asked.append, log=log, failed=LoadFailedError)
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -67,53 +58,22 @@ class RunningLoad:
             LoadFailedError: it does not begin.
         """
         self.plan.check()
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(*dying_with_us(), sys.executable, "-m", "fivenines.drill.load"),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=log,
-                start_new_session=True,
-                limit=_LINE_BYTES_MAX,
-            )
-        assert self._process.stdout is not None and self._process.stdin is not None  # noqa: PT018
-        try:
-            async with asyncio.timeout(_START_S_MAX):
-                # Not as an argument: that is 128 KiB at most, and a day of a trace is more.
-                self._process.stdin.write(msgspec.json.encode(self.plan) + b"\n")
-                self._process.stdin.close()
-                line = await self._process.stdout.readline()
-        except (TimeoutError, ConnectionError):
-            line = b""
-        if not line:
-            await self.discard()
-            raise self._failed("did not begin")
-        self.began = float(line)
-        self._hearing = asyncio.create_task(self._hear(), name="hearing of the load")
+        self.began = await self._process.start(self.plan)
 
     @property
     def pid(self) -> int:
         """The id of its process."""
-        assert self._process is not None, "it was not started"
         return self._process.pid
 
     async def stop(self) -> None:
         """Ask nothing more, and return when all that was asked has ended. Raises `LoadFailedError`."""
-        assert self._process is not None and self._hearing is not None  # noqa: PT018
         self._is_stopping = True
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        await self._end()
+        self._process.ask_no_more()
+        await self._process.wait()
 
     async def wait_over(self) -> None:
         """Return when the plan is over and all that was asked has ended. Raises `LoadFailedError`."""
-        await self._end()
-
-    async def _end(self) -> None:
-        assert self._process is not None and self._hearing is not None  # noqa: PT018
-        await asyncio.shield(self._hearing)
-        if (status := await self._process.wait()) != 0:
-            raise self._failed(f"ended with status {status}")
+        await self._process.wait()
 
     async def wait_ended(self, moment: float) -> None:
         """Wait until that moment of the monotonic clock is over, and all that was due before it has ended.
@@ -121,12 +81,11 @@ class RunningLoad:
         Raises:
             LoadFailedError: the load ended by itself before, and not because its plan was over.
         """
-        assert self._hearing is not None
         due, wanted = self.plan.due(), 0
         following = next(due, None)
         heard, looked_at = 0, 0
         while True:
-            is_over = self._hearing.done()
+            is_over = self._process.is_over
             while following is not None and self.began + following < moment:
                 wanted, following = wanted + 1, next(due, None)
             # Each is looked at once, so that a long load does not take ever longer to look at.
@@ -139,27 +98,12 @@ class RunningLoad:
                 return
             if is_over:
                 if not self._is_stopping:
-                    await self._end()
+                    await self._process.wait()
                 if heard >= wanted and following is None:
                     return
-                raise self._failed("ended by itself")
+                raise self._process.failed("ended by itself")
             await asyncio.sleep(_LOOK_S)
 
     async def discard(self) -> None:
         """Leave no process behind."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
-
-    async def _hear(self) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: PT018
-        decoder = msgspec.json.Decoder(Asked)
-        while (line := await self._process.stdout.readline()).endswith(b"\n"):
-            self.asked.append(decoder.decode(line))
-
-    def _failed(self, what: str) -> LoadFailedError:
-        said = self._log.read_bytes()[-2_000:].decode(errors="replace").strip()
-        return LoadFailedError(f"the load {what}. It said last:\n{said or '(nothing)'}")
+        await self._process.discard()

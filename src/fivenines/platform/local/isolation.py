@@ -18,7 +18,7 @@ from typing import Any
 
 from fivenines.platform.topology import Topology
 
-__all__ = ["CLIENTS", "NOBODY", "IsolationError", "Network", "Way", "why_not"]
+__all__ = ["CLIENTS", "NOBODY", "IsolationError", "Network", "Way", "keep_signals_apart", "why_not"]
 
 CLIENTS = "clients"
 """Everybody who is in no region."""
@@ -54,7 +54,7 @@ class Network:
             raise IsolationError(reason)
         from pyroute2 import IPRoute, NetlinkError, NetNS, netns
 
-        _keep_signals_apart()
+        keep_signals_apart()
         self.remove()
         try:
             with IPRoute() as here:
@@ -140,7 +140,7 @@ class Network:
             raise IsolationError("regions share one network: 'fivenines up --isolation netns' gives each its own")
         from pyroute2 import IPRoute, NetlinkError, NetNS
 
-        _keep_signals_apart()
+        keep_signals_apart()
         source, destination = way
         address = self.address(destination)
         namespace, name = self.way_out(source)
@@ -156,7 +156,7 @@ class Network:
                 self._lost.discard(way)
 
 
-def _keep_signals_apart() -> None:
+def keep_signals_apart() -> None:
     """Have the library's helpers hear their signals alone.
 
     It enters a namespace in a fork of our process, and ends that with SIGTERM. A fork inherits where an event loop

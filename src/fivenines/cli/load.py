@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fivenines.cli.output import JSON, CommandFailedError, errors, out, print_json, telling_errors
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from fivenines.drill.load.latencies import Latencies
@@ -78,50 +79,43 @@ def load(
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every request and its answer here, as JSON lines.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    json: JSON = False,
 ) -> None:
     """Ask a ledger at a planned rate, whatever becomes of what was asked before, and show how long clients waited.
 
     Latencies count from when a request was due, so a pause shows in all that would have been asked meanwhile. Ctrl-C
     ends it early, when all that was asked has ended. The accounts begin with load:NAME: and stay.
     """
-    from rich.console import Console
-
     from fivenines.drill.load.plan import Plan
     from fivenines.drill.load.running import LoadFailedError
     from fivenines.drill.load.traces import TraceError
 
-    console = Console(stderr=True, highlight=False, emoji=False)
-    try:
-        servers: list[tuple[str, ...] | None] = [tuple(each.split(",")) for each in nameserver or ()] or [None]
-        chosen = _shape(shape, rate, seconds) if trace is None else _replay(
-            trace, data, begin=begin, lasts_s=lasts, seconds=seconds, average_per_s=rate, highest_per_s=highest
-        )  # fmt: skip
-        plan = Plan(
-            url=url,
-            nameservers=tuple(servers[client % len(servers)] for client in range(clients)),
-            shape=chosen,  # type: ignore[arg-type]  # one of them
-            seconds=seconds,
-            arrivals=_arrivals(arrivals),
-            seed=seed,
-            name=name,
-            deadline_s=deadline,
-            connections=connections,
-        )
-        done, seen, errors = asyncio.run(_run(plan, console, log))
-    except (ValueError, TraceError, LoadFailedError, OSError) as error:
-        console.print("[bold red]error:[/] ", end="")
-        console.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(_facts(plan, trace or shape, seen, done, errors)).decode())
+    with telling_errors():
+        try:
+            servers: list[tuple[str, ...] | None] = [tuple(each.split(",")) for each in nameserver or ()] or [None]
+            chosen = _shape(shape, rate, seconds) if trace is None else _replay(
+                trace, data, begin=begin, lasts_s=lasts, seconds=seconds, average_per_s=rate, highest_per_s=highest
+            )  # fmt: skip
+            plan = Plan(
+                url=url,
+                nameservers=tuple(servers[client % len(servers)] for client in range(clients)),
+                shape=chosen,  # type: ignore[arg-type]  # one of them
+                seconds=seconds,
+                arrivals=_arrivals(arrivals),
+                seed=seed,
+                name=name,
+                deadline_s=deadline,
+                connections=connections,
+            )
+            done, seen, met = asyncio.run(_run(plan, log))
+        except (ValueError, TraceError, LoadFailedError, OSError) as error:
+            raise CommandFailedError(str(error)) from error
+    if json:
+        print_json(_facts(plan, trace or shape, seen, done, met))
         return
-    out = Console(highlight=False, emoji=False)
     out.print(_table(seen))
     out.print(_sum(seen, done), soft_wrap=True)
-    for said, count in sorted(errors.items(), key=lambda item: -item[1])[:_ERRORS_SHOWN]:
+    for said, count in sorted(met.items(), key=lambda item: -item[1])[:_ERRORS_SHOWN]:
         out.print(f"{count:,} times: {said}", style="red", markup=False, soft_wrap=True)
 
 
@@ -152,12 +146,12 @@ def _replay(name: str, data: Path | None, *, average_per_s: float | None, **opti
     return recorded(read_counts(TRACES[name], folder_of_traces(data)), average_per_s=average_per_s, **options)
 
 
-async def _run(plan: "Plan", console: "Console", log: Path | None) -> tuple[float, "Latencies", dict[str, int]]:
+async def _run(plan: "Plan", log: Path | None) -> tuple[float, "Latencies", dict[str, int]]:
     """Carry it out; returns how long it took, what was seen, and the errors with how often each was met."""
     from fivenines.drill.load.latencies import Latencies
     from fivenines.drill.load.running import RunningLoad
 
-    seen, errors, looked_at = Latencies(), dict[str, int](), 0
+    seen, met, looked_at = Latencies(), dict[str, int](), 0
     with tempfile.TemporaryDirectory(prefix="fivenines-load-") as folder:
         running = RunningLoad(plan, Path(folder) / "load.log")
         await running.start()
@@ -166,29 +160,29 @@ async def _run(plan: "Plan", console: "Console", log: Path | None) -> tuple[floa
             loop, ending = asyncio.get_running_loop(), list[asyncio.Task[None]]()
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(each, lambda: ending.append(loop.create_task(running.stop())))
-            with console.status("") as status:
+            with errors.status("") as status:
                 while not over.done():
-                    looked_at = _look(running, seen, errors, looked_at)
+                    looked_at = _look(running, seen, met, looked_at)
                     status.update(_line(running, seen))
                     await asyncio.wait({over}, timeout=_LOOK_S)
             await asyncio.gather(over, *ending)
             took_s = time.monotonic() - running.began if ending or plan.seconds is None else plan.seconds
-            _look(running, seen, errors, looked_at)
+            _look(running, seen, met, looked_at)
         finally:
             await running.discard()
     if log is not None:
         import msgspec
 
         log.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in running.asked))
-    return took_s, seen, errors
+    return took_s, seen, met
 
 
-def _look(running: "RunningLoad", seen: "Latencies", errors: dict[str, int], looked_at: int) -> int:
+def _look(running: "RunningLoad", seen: "Latencies", met: dict[str, int], looked_at: int) -> int:
     """Count what has ended since; returns how many have been looked at."""
     for asked in running.asked[looked_at:]:
         seen.add(asked)
         if asked.error:
-            errors[asked.error] = errors.get(asked.error, 0) + 1
+            met[asked.error] = met.get(asked.error, 0) + 1
     return len(running.asked)
 
 
@@ -204,7 +198,7 @@ def _line(running: "RunningLoad", seen: "Latencies") -> str:
     )
 
 
-def _facts(plan: "Plan", shape: str, seen: "Latencies", took_s: float, errors: dict[str, int]) -> dict[str, Any]:
+def _facts(plan: "Plan", shape: str, seen: "Latencies", took_s: float, met: dict[str, int]) -> dict[str, Any]:
     return {
         "url": plan.url,
         "shape": shape,
@@ -221,7 +215,7 @@ def _facts(plan: "Plan", shape: str, seen: "Latencies", took_s: float, errors: d
         "late_p50_ms": seen.late.percentile(50) / 1_000,
         "late_p99_ms": seen.late.percentile(99) / 1_000,
         "histogram_us": seen.answered.pack(),
-        "errors": errors,
+        "errors": met,
     }
 
 
