@@ -7,6 +7,7 @@ one, so each request looks through a bounded number of them and says where to go
 
 import datetime
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any, Literal
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from fivenines.ledger import (
 from fivenines.node.filters import ALL_EVENTS, EventFilter
 
 __all__ = [
+    "KnownHolds",
     "account_history",
     "event_of",
     "events",
@@ -48,6 +50,7 @@ _FRAMES_PER_STEP = 64
 _FRAMES_MAX = 1_024
 _COMMANDS_MAX = 100_000  # to look through these takes a tenth of a second of everybody's time
 _EVENTS_FRAME_MAX = 256
+_HOLDS_KNOWN_MAX = 20_000  # some 10 MB
 
 _ENDINGS: dict[int, Literal["settled", "released", "expired"]] = {
     Outcome.settled: "settled",
@@ -96,7 +99,7 @@ def with_hold_state(transaction: Transaction, state: State, id: bytes) -> Transa
 
 
 def account_history(
-    journal: Journal, decision: Decision, account: str, *, before: int, limit: int
+    journal: Journal, decision: Decision, account: str, *, before: int, limit: int, known: "KnownHolds | None" = None
 ) -> tuple[list[Transaction], int | None]:
     """Return transactions that touch `account`, the newest first, and the position to go on before, None at the end.
 
@@ -106,7 +109,7 @@ def account_history(
     found: list[Transaction] = []
     end = before
     frames_looked = commands_looked = 0
-    holds = _Holds(journal, decision)
+    holds = _Holds(journal, decision, known or KnownHolds())
     while end > journal.first and len(found) < limit and frames_looked < _FRAMES_MAX:
         start = max(journal.first, end - _FRAMES_PER_STEP)
         for frame in reversed(_some(journal, start, end)):
@@ -130,6 +133,7 @@ def events(
     limit: int,
     source: str,
     wanted: EventFilter = ALL_EVENTS,
+    known: "KnownHolds | None" = None,
 ) -> tuple[list[Event], int]:
     """Return what was decided after position `after`, the oldest first, and the position up to which that is all.
 
@@ -140,7 +144,7 @@ def events(
     found: list[Event] = []
     position = after
     commands_looked = 0
-    holds = _Holds(journal, decision)
+    holds = _Holds(journal, decision, known or KnownHolds())
     if after >= last:
         return [], after
     for frame in journal.read(after + 1):
@@ -151,6 +155,7 @@ def events(
         batch = decode(frame.payload)
         commands_looked += len(batch.commands)
         for index, transaction in enumerate(_decided(batch, position, decision)):
+            holds.note(transaction)
             event = event_of(transaction, index, source, _accounts_of_hold(transaction, holds))
             if wanted.matches(event):
                 found.append(event)
@@ -214,23 +219,53 @@ def _is_transaction(command: Command) -> bool:
     return type(command) in _KINDS
 
 
+class KnownHolds:
+    """The accounts of holds that were come across lately, for all who look into one journal, from any thread.
+
+    Who reads events comes across most holds before what settles them, if not always on the same page. Looking for one
+    costs far more than its frame where the journal has that no longer in memory: it reads on from the last mark.
+    """
+
+    def __init__(self, most: int = _HOLDS_KNOWN_MAX) -> None:
+        self._accounts: dict[bytes, frozenset[str]] = {}
+        self._most = most
+        self._lock = Lock()
+
+    def get(self, hold: bytes) -> frozenset[str] | None:
+        """Return the accounts of a hold; None if it was not come across, or is forgotten."""
+        return self._accounts.get(hold)
+
+    def note(self, hold: bytes, accounts: frozenset[str]) -> None:
+        """Keep the accounts of a hold, and forget the one that was noted first if there are too many."""
+        with self._lock:
+            self._accounts[hold] = accounts
+            if len(self._accounts) > self._most:
+                del self._accounts[next(iter(self._accounts))]
+
+
 class _Holds:
     """The accounts of holds. A settlement of all that is held, or a release, names no account: its hold does."""
 
-    def __init__(self, journal: Journal, decision: Decision) -> None:
+    def __init__(self, journal: Journal, decision: Decision, known: KnownHolds) -> None:
         self.commands_looked = 0
         self._journal = journal
         self._decision = decision
-        self._accounts: dict[bytes, frozenset[str]] = {}
+        self._known = known
         self._frames: set[int] = set()
 
     def accounts(self, hold: bytes) -> frozenset[str]:
         """Return the accounts that a hold is about; none, if its frame was trimmed away."""
-        if hold not in self._accounts:
-            known = self._decision(hold)
-            if known is not None and known.position is not None and known.position not in self._frames:
-                self._look_into(known.position)
-        return self._accounts.get(hold, frozenset())
+        if (accounts := self._known.get(hold)) is not None:
+            return accounts
+        decided = self._decision(hold)
+        if decided is not None and decided.position is not None and decided.position not in self._frames:
+            self._look_into(decided.position)
+        return self._known.get(hold) or frozenset()
+
+    def note(self, transaction: Transaction) -> None:
+        """Take note of a transaction that was come across: nobody has to look for a hold any more."""
+        if transaction.kind == "hold":
+            self._known.note(UUID(transaction.id).bytes, _named_in(transaction.postings))
 
     def _look_into(self, position: int) -> None:
         self._frames.add(position)
@@ -238,10 +273,12 @@ class _Holds:
             return
         batch = decode(next(self._journal.read(position)).payload)
         self.commands_looked += len(batch.commands)
-        for command in batch.commands:
-            if isinstance(command, Hold):
-                accounts = (a for posting in command.postings for a in (posting.source, posting.destination))
-                self._accounts.setdefault(command.id, frozenset(accounts))
+        for transaction in _decided(batch, position, self._decision, lambda command: isinstance(command, Hold)):
+            self.note(transaction)
+
+
+def _named_in(postings: list[Posting]) -> frozenset[str]:
+    return frozenset(account for posting in postings for account in (posting.source, posting.destination))
 
 
 def _touches(command: Command, account: str, holds: _Holds) -> bool:

@@ -112,7 +112,8 @@ class _Views:
         self._openapi = _encode(document(self._limits))
         self._listing = AccountListing(node.state)
         self._scans = asyncio.Semaphore(_SCANS_MAX)
-        self._event_pages = EventPages(node, self._scans)
+        self._known_holds = history.KnownHolds()
+        self._event_pages = EventPages(node, self._scans, self._known_holds)
         self._told: set[str] = set()
 
     def timed(
@@ -205,6 +206,7 @@ class _Views:
                 id,
                 before=min(before, newest),
                 limit=limit,
+                known=self._known_holds,
             )
         return self._json(History(found, more))
 
@@ -421,6 +423,7 @@ class _Views:
                 limit=limit,
                 source="/v1/events",
                 wanted=wanted,
+                known=self._known_holds,
             )
 
     async def _stream(self, after: int, wanted: EventFilter) -> AsyncIterator[bytes]:

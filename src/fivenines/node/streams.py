@@ -53,10 +53,11 @@ class EventPage:
 class EventPages:
     """The pages that followers ask for."""
 
-    def __init__(self, node: Node, scans: asyncio.Semaphore) -> None:
+    def __init__(self, node: Node, scans: asyncio.Semaphore, holds: history.KnownHolds) -> None:
         self.open_streams = 0
         self._node = node
         self._scans = scans
+        self._holds = holds
         self._making = asyncio.Lock()
         self._kept: dict[int, EventPage] = {}
         self._kept_bytes = 0
@@ -76,7 +77,13 @@ class EventPages:
     def _make(self, after: int, last: int) -> EventPage:
         node = self._node
         found, position = history.events(
-            node.journal, node.replica.decision, after=after, last=last, limit=_EVENTS_MAX, source="/v1/events"
+            node.journal,
+            node.replica.decision,
+            after=after,
+            last=last,
+            limit=_EVENTS_MAX,
+            source="/v1/events",
+            known=self._holds,
         )
         return EventPage(tuple((event.type, accounts_of(event), _text(event)) for event in found), position)
 

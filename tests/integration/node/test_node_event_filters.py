@@ -1,10 +1,15 @@
 """A node tells the events that are asked for, and how far it has looked."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fivenines.ids import new_id
+from fivenines.journal import FileJournal, Frame
+from fivenines.node.history import KnownHolds
 from tests.integration.node.served import Served, request, served
 
 
@@ -106,3 +111,35 @@ def test_a_filtered_stream_tells_how_far_it_has_looked(tmp_path: Path) -> None:
             writer.close()
 
     asyncio.run(main())
+
+
+def test_a_hold_that_a_reader_came_across_is_not_looked_for_when_it_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+    read = FileJournal.read
+
+    def counted(journal: FileJournal, start: int) -> Iterator[Frame]:
+        began.append(start)
+        return read(journal, start)
+
+    async def main() -> None:
+        async with served(tmp_path) as node:
+            await open_accounts(node, "a", "b")
+            hold = moved("a", "b", "hold")
+            release = {"id": new_id(), "kind": "release", "hold": hold["id"]}
+            for item in (hold, release):
+                assert (await node.post(item)).status_code == 200
+            monkeypatch.setattr(FileJournal, "read", counted)
+            assert await found(node, "account=a") == [hold["id"], release["id"]]
+            # A page at a time, each from where the one before ended, and none of it to look for the hold.
+            assert began == [1, node.node.replica.position]
+
+    asyncio.run(main())
+
+
+def test_the_hold_that_was_noted_first_is_forgotten_first() -> None:
+    known = KnownHolds(most=2)
+    for hold in (b"1", b"2", b"3"):
+        known.note(hold, frozenset({hold.decode()}))
+    assert [known.get(hold) for hold in (b"1", b"2", b"3")] == [None, frozenset({"2"}), frozenset({"3"})]
