@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 from fivenines.drill.members import free_ports
@@ -17,6 +18,8 @@ __all__ = ["S3Server", "seaweedfs_program"]
 _LOOK_S = 0.05
 _START_S_MAX = 60.0
 _BUCKET = "books"
+_READ_AGAIN = 20
+"""Objects, at most, that a server has to give before it counts as started."""
 
 
 def seaweedfs_program() -> str:
@@ -107,7 +110,7 @@ class S3Server:
             self.process = None
 
     def _serves(self) -> bool:
-        """Whether the bucket takes what it is given."""
+        """Whether the bucket takes what it is given, and gives what it had before: that comes back a moment later."""
         from fivenines.journal.archive import StoreError, open_store
 
         with socket.socket() as probe:
@@ -117,6 +120,9 @@ class S3Server:
             store = open_store(self.url("probe"))
             store.put("probe", b"")
             store.delete(["probe"])
+            kept = open_store(self.url())
+            for each in islice(kept.list(), _READ_AGAIN):
+                kept.get(each.name)
         except StoreError:
             return False
         return True
