@@ -1,15 +1,14 @@
 """What drills of tests begin, by name: thin ways to faults on processes and files, for `drilling`."""
 
 import random
-import signal
 from pathlib import Path
 
-from fivenines.drill.faults import disks, limits, rotting
+from fivenines.drill.faults import disks, limits, rotting, stopping
 from fivenines.drill.faults.clocks import Clock
 from fivenines.drill.faults.force import InForce
 from fivenines.drill.faults.processes import process_of
 from fivenines.drill.faults.starving import starve
-from fivenines.drill.faults.undoing import PointServer, Resume
+from fivenines.drill.faults.undoing import PointServer
 
 __all__ = [
     "clock_jump",
@@ -27,9 +26,7 @@ __all__ = [
 
 async def stop(fault: InForce, pid: str) -> None:
     """Stop a process."""
-    process = process_of(int(pid))
-    await fault.promise(Resume(process))
-    process.send(signal.SIGSTOP)
+    await stopping.stop(fault, [process_of(int(pid))])
 
 
 async def slow(fault: InForce, pid: str, share: str, by: str) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from fivenines.drill.faults import certificates, clocks, cutting, disks, limits, poison, rotting, starving
+from fivenines.drill.faults import certificates, clocks, cutting, disks, limits, poison, rotting, starving, stopping
 from fivenines.drill.faults.burst import Counted
 from fivenines.drill.faults.errors import BadFaultError, FaultImpossibleError
 from fivenines.drill.faults.kinds import Happening
 from fivenines.drill.faults.processes import Process
-from fivenines.drill.faults.undoing import PointServer, PutFileBack, Resume
+from fivenines.drill.faults.undoing import PointServer, PutFileBack
 from fivenines.drill.faults.wire import SlowWire, Weather
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.edging import socket_file
@@ -80,9 +80,7 @@ async def keep_away(on: Happening) -> None:
 async def stop(on: Happening) -> None:
     """Have it stand still."""
     processes = await _processes(on)
-    await on.fault.promise(*(Resume(each) for each in processes))
-    for each in processes:
-        each.send(signal.SIGSTOP)
+    await stopping.stop(on.fault, processes)
     on.fault.facts["processes"] = len(processes)
 
 
