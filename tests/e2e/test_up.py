@@ -17,6 +17,7 @@ import dns.query
 import httpx
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from fivenines.client import Ledger, new_id
 from fivenines.platform.topology import PORTS
@@ -280,6 +281,22 @@ def test_all_nodes_are_restarted_under_load_and_no_request_fails(bank: Played) -
     assert noticed.failed == 0, noticed.errors
     assert judgement.is_good, str(judgement)
     assert judgement.failed == 0
+
+
+def test_each_region_tells_the_metrics_of_all_its_parts_in_one_place(bank: Played) -> None:
+    for place in bank.platform.topology.regions:
+        text = httpx.get(f"{bank.platform.topology.agent_url(place.name)}/metrics", trust_env=False).text
+        samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+        answers = {each.labels["part"]: each.value for each in samples if each.name == "fivenines_part_answers"}
+        kept = ("edge", "history", "journal", "names")
+        assert answers == dict.fromkeys((*place.nodes, *(f"{place.name}-{part}" for part in kept)), 1.0)
+        assert {each.labels["region"] for each in samples} == {place.name}
+        up = {
+            each.labels["server"]
+            for each in samples
+            if each.name == "haproxy_server_status" and each.labels["state"] == "UP" and each.value == 1
+        }
+        assert up >= set(place.nodes)
 
 
 def test_a_second_one_in_the_same_folder_is_refused(bank: Played) -> None:

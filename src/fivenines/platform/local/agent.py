@@ -3,6 +3,7 @@
     GET  /live                                is the agent there?
     GET  /v1/workloads                        how everything is that runs here
     GET  /v1/edge                             what the edge sees of its nodes and services
+    GET  /metrics                             what all parts here measure, for Prometheus
     POST /v1/workloads/{name}/{what}          restart, replace, drain or undrain; answered when it is done
     POST /v1/workloads/{name}/weight?percent= its share at the edge; 0 ejects it
     POST /v1/writes?to=local|remote           where the edge sends writes
@@ -19,12 +20,14 @@ import os
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fivenines.control.desired import Role
+from fivenines.platform.local.collecting import collect, sources
 from fivenines.platform.local.edging import Edging
 from fivenines.platform.local.logs import PlatformLog
 from fivenines.platform.local.probing import Prober
@@ -118,6 +121,11 @@ class Agent:
         """Return what the edge sees. Raises `EdgeUnreachableError`."""
         return await self._edging.look()
 
+    async def metrics(self) -> bytes:
+        """Return what all parts measure, in the text format of Prometheus."""
+        parts = sources(self._place, (each.program for each in self.workloads.values()))
+        return await collect(self._place.name, parts)
+
     async def weigh(self, workload: str, percent: int) -> None:
         """Change a workload's share at the edge. Raises `EdgeUnreachableError`."""
         await self._edging.weigh(workload, percent)
@@ -178,6 +186,7 @@ def _application(agent: Agent) -> Starlette:
             Route("/live", lambda _request: json_answer({"live": True})),
             Route("/v1/workloads", lambda _request: json_answer(agent.seen())),
             Route("/v1/edge", views.edge),
+            Route("/metrics", views.metrics),
             Route("/v1/workloads/{name}/weight", views.weigh, methods=["POST"]),
             Route("/v1/workloads/{name}/{what}", views.change, methods=["POST"]),
             Route("/v1/writes", views.writes, methods=["POST"]),
@@ -196,6 +205,9 @@ class _Views:
 
     async def edge(self, _request: Request) -> Response:
         return json_answer(await self._agent.edge())
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(await self._agent.metrics(), media_type=CONTENT_TYPE_LATEST)
 
     async def change(self, request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["what"]
