@@ -125,6 +125,19 @@ def test_a_fault_that_stays_is_told_and_stays_in_the_book(tmp_path: Path) -> Non
     wait_until_watched_no_more(tmp_path)
 
 
+def test_a_helper_that_ends_at_once_is_not_taken_for_one_that_cannot_start(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with begun(tmp_path, "stop", "a test") as fault:
+            helpers = [await fault.helper("true") for _ in range(5)]
+            await asyncio.to_thread(
+                check_within, lambda: not any(each.is_alive() for each in helpers), "they have ended"
+            )
+
+    asyncio.run(run())
+    assert Book(tmp_path).entries() == []
+    wait_until_watched_no_more(tmp_path)
+
+
 def test_nothing_is_left_over_where_nothing_was(tmp_path: Path) -> None:
     assert undo_left_over(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

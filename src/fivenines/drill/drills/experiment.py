@@ -146,6 +146,8 @@ class Ours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guard: Guard = Guard()
     load: Annotated[float, Meta(gt=0, le=100)] = 1.0
     """How many times the usual rate."""
+    plain_clients: Annotated[int, Meta(ge=0, le=100)] = 0
+    """How many clients without our library ask each edge beside that load: see `plain_clients`."""
     warm_s: Seconds = 2.0
     """How long the load goes before anything is done."""
     limit_s: Seconds | None = None

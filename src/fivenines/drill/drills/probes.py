@@ -36,6 +36,7 @@ __all__ = [
     "availability",
     "budget_left",
     "budget_used",
+    "failed_plain_requests",
     "failed_requests",
     "failed_tries",
     "is_at_rest",
@@ -58,6 +59,7 @@ __all__ = [
 _LOOK_S = 0.2
 _ASK_S = 2.0
 _SAMPLE = 20
+_FIRST = 3
 _DNS_TRIES = 3
 """As resolvers do: one packet may be lost."""
 
@@ -86,6 +88,17 @@ def failed_requests(scene: Scene) -> int:
 def failed_tries(scene: Scene) -> int:
     """How many tries failed: an answer of 500 or more, or none. The client library gets over them; others do not."""
     return sum(each.failed_tries for each in scene.since_began())
+
+
+def failed_plain_requests(scene: Scene) -> dict[str, Any]:
+    """What clients met that are without our library: how many `failed` and were `answered`, and the `first` failures.
+
+    Raises ValueError: the drill has none, see `plain_clients`.
+    """
+    plain = scene.plain
+    if not plain.each:
+        raise ValueError("there are no clients without our library: say how many in extensions, as plain_clients")
+    return {"failed": len(plain.failures), "answered": plain.answered, "first": plain.failures[:_FIRST]}
 
 
 def refused_requests(scene: Scene) -> int:

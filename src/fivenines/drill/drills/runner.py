@@ -38,6 +38,7 @@ from fivenines.drill.drills.experiment import Activity, When
 from fivenines.drill.drills.found import FoundPlatform
 from fivenines.drill.drills.guarding import Harm, harm, why_not_begin
 from fivenines.drill.drills.judging import Judged, judge_drill
+from fivenines.drill.drills.plain_clients import PlainClients
 from fivenines.drill.drills.providing import ActivityFailedError, carry_out
 from fivenines.drill.drills.reading import Drill
 from fivenines.drill.drills.scene import Scene
@@ -161,12 +162,14 @@ class _DrillRun:
             await asyncio.sleep(drill.ours.warm_s)
             self._began_at = time.time()
             log = self._platform.folder / "platform.log"
+            edges = {region: self._platform.topology.edge_url(region) for region in self._platform.regions}
             scene = Scene(
                 platform=self._platform,
                 load=load,
                 rate_per_s=self._rate_per_s,
                 chance=random.Random(f"{terms.seed}/{drill.name}"),
                 began=time.monotonic(),
+                plain=PlainClients(edges, each=drill.ours.plain_clients),
                 log_began=log.stat().st_size if log.exists() else 0,
             )
             if not isinstance(self._platform, FoundPlatform):
@@ -187,7 +190,11 @@ class _DrillRun:
         if self._reasons:
             await self._begin_all_the_same(scene, "; ".join(self._reasons))
         nodes = places_of(self._platform.topology).nodes
-        async with Watcher(self._platform, self._began_at) as watcher, Sampling(nodes, every_s=_SAMPLE_S) as sampling:
+        async with (
+            Watcher(self._platform, self._began_at) as watcher,
+            Sampling(nodes, every_s=_SAMPLE_S) as sampling,
+            scene.plain,
+        ):
             stopped = await self._watched(scene, self._method(scene))
             await self._finish(scene, stopped)
         if not scene.is_over:

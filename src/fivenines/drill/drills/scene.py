@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fivenines.drill.drills.plain_clients import PlainClients
 from fivenines.drill.faults import InForce, in_force
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Moment
@@ -60,6 +61,8 @@ class Scene:
     chance: random.Random
     began: float
     """When the drill's clients were first looked at, on the monotonic clock."""
+    plain: PlainClients
+    """Clients without our library; none of them where the drill asks for none."""
     end_load: Callable[[], Awaitable[None]] | None = None
     """Ends the clients and has them judged, when there will be nobody to ask afterwards; None where that may not be."""
     log_began: int = 0

@@ -71,7 +71,8 @@ class InForce:
     async def helper(self, *command: str) -> Process:
         """Start a process that does something for as long as it runs, and undoes it when told to end.
 
-        It dies with us; the watchdog ends it, too. Raises `FaultImpossibleError`.
+        It dies with us; the watchdog ends it, too. Raises `FaultImpossibleError`. One that ends at once is returned as
+        one that is not alive.
         """
         log = self.folder / f"{self.id}.log"
         try:
@@ -84,9 +85,12 @@ class InForce:
                     stderr=told,
                     start_new_session=True,
                 )
-            found = process_of(process.pid)
         except OSError as error:
             raise FaultImpossibleError(self.name, f"{command[0]} does not start: {error}") from error
+        try:
+            found = process_of(process.pid)
+        except ProcessLookupError:  # it has ended, perhaps because whom it hit has: who waits for it sees which
+            found = Process(process.pid, started=0)
         self.stack.push_async_callback(_reap, process, log)
         await self.promise(EndHelper(found))
         return found
