@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,12 @@ ROOM = pytest.StashKey[Room]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell workers that run beside each other where they meet."""
+    """Tell workers that run beside each other where they meet, and let what tests start hear Ctrl-C.
+
+    A shell has what it runs in the background ignore it, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         assert config.cache is not None
         config.stash[ROOM] = Room(config.cache.mkdir("room"))
