@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo demo-embedded drills drills-short soak nightly bench bench-failover budget events history crash long simulate clean
+.PHONY: help test lint format demo demo-embedded drills drills-short soak nightly bench bench-failover budget history crash long simulate clean
 
 PYTHON_IN_VENV := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
@@ -54,9 +54,6 @@ soak: .venv/.ready-run ## let random faults happen, up to two at once (MINUTES=1
 		--out build/soak
 
 nightly: drills soak long ## what is worth a night: the whole catalogue, a soak, the long tests
-
-events: .venv/.ready-run ## let everything happen to a platform under load, and tell what clients noticed (RATE=300 a second, SEED=1)
-	@$(PYTHON_IN_VENV) -m fivenines.drill.events --rate $(or $(RATE),100) --seed $(or $(SEED),1)
 
 history: .venv/.ready-dev ## keep history for ten minutes under load, kill what keeps it, restore from it (MINUTES=60 for an hour)
 	@$(PYTHON_IN_VENV) -m fivenines.drill.history --minutes $(or $(MINUTES),10)

@@ -8,7 +8,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -22,9 +21,7 @@ from typing import Any, Self, TypeVar
 import pytest
 
 from fivenines.drill.checker import Judgement, Stretch, gather, judge, stretch
-from fivenines.drill.disturb import Disturbance
 from fivenines.drill.drills.clients import plan_for
-from fivenines.drill.events import disturb
 from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.running import RunningPlatform
 from fivenines.platform.topology import PORTS
@@ -36,18 +33,14 @@ __all__ = [
     "Load",
     "LoopThread",
     "Played",
-    "Stage",
     "free_network",
     "left_of",
     "need_servers",
     "played",
-    "staged",
     "wait_until_nothing_is_left",
 ]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-EVENTS_PER_S = float(os.environ.get("FIVENINES_EVENTS_RATE", "100"))
-"""Under what load things happen: two cores carry it beside all the servers of a platform, with much to spare."""
 _FIRST_NETWORK, _NETWORKS = 40, 200
 _REGIONS = 3
 _SERVICE_PORT = 9980
@@ -202,30 +195,3 @@ def played(
             yield Played(platform, loop, network)
         finally:
             loop.do(platform.discard())
-
-
-class Stage:
-    """A platform under load."""
-
-    def __init__(self, played: Played, load: Load) -> None:
-        self.played, self._load = played, load
-        self._chance = random.Random(5)
-
-    def check(self, disturbance: Disturbance) -> None:
-        """Let it happen: no request fails, and all becomes whole again."""
-        met = self.played.do(disturb(self.played.platform, self._load.running, disturbance, self._chance, EVENTS_PER_S))
-        assert met.noticed.requests > 0
-        assert met.noticed.failed == 0, (met.happening, met.noticed.errors)
-
-    def check_in_the_end(self) -> None:
-        """Nothing was lost, doubled or reordered, and every node and every history has what the journal says."""
-        judgement = self._load.judged()
-        assert judgement.is_good, str(judgement)
-        assert judgement.failed == 0
-
-
-@contextmanager
-def staged(folder: Path, *, apart: bool = False) -> Iterator[Stage]:
-    """Run a platform, and have clients ask it all the time."""
-    with played(folder, apart=apart) as on, on.load(EVENTS_PER_S) as load:
-        yield Stage(on, load)

@@ -5,8 +5,6 @@ place.py       where a drill takes place; the simplest one, a process
 on_platform.py or a whole platform: a node, the journal's leader, a region killed in turn
 running.py     a platform that runs beside a drill, and what may be done to its parts
 faults/        what can go wrong on purpose, and is surely undone
-disturb.py     those of them that happen in `make events`
-events.py      `make events`: all of it happens, under a steady load
 supervise.py   starts the ledger as a process of its own, kills it, starts it again
 record.py      hears every answer on the wire, and kills when requests are surely under way
 replay.py      carries books into the ledger through the client, many requests at a time

@@ -1,4 +1,4 @@
-"""Drills on a real platform: one that passes, one whose guard ends it, one that is stopped, one that may not begin.
+"""Drills on a real platform: one whose guard ends it, one that is stopped, one that may not begin.
 
 All of them take place on one platform that runs already, as a user's would, and leave it as it was.
 """
@@ -70,30 +70,6 @@ def check_as_before(on: Played) -> None:
         for node in place.nodes:
             pid = on.do(on.platform.workload(node)).pid
             assert "State:\tT" not in Path(f"/proc/{pid}/status").read_text()
-
-
-def test_a_drill_passes_and_says_all_that_a_report_needs(on: Played, tmp_path: Path) -> None:
-    status, result = drilled(on, tmp_path, "node-killed")
-    assert status == 0, result["reasons"]
-    assert result["verdict"] == "passed"
-    assert result["requests"] > 0
-    assert result["failed_requests"] == result["lost"] == result["doubled"] == result["reordered"] == 0
-    assert {each["when"] for each in result["checked"]} == {"before", "during", "after"}
-    assert all(each["holds"] for each in result["checked"])
-    assert {"guarantee": "node lost", "is_kept": True} in [
-        {name: each[name] for name in ("guarantee", "is_kept")} for each in result["guarantees"]
-    ]
-    (recovery,) = result["recoveries"]
-    assert recovery["fault"] == "kill"
-    assert recovery["detect_s"] is not None
-    assert recovery["act_s"] is not None
-    assert {"fivenines", "etcd", "haproxy"} <= result["versions"].keys()
-    told = on.command("timeline", "-n", "200").stdout
-    assert "drill node-killed begins" in told
-    assert "drill node-killed is over" in told
-    written = {path.name for path in tmp_path.iterdir()}
-    assert {"drills.html", "drills.json", "drills-full.json", "junit.xml"} <= written
-    check_as_before(on)
 
 
 def test_a_drill_that_does_harm_is_ended_and_undone(on: Played, tmp_path: Path) -> None:
@@ -168,5 +144,6 @@ method: []
     status, result = drilled(on, tmp_path / "out", str(drill), "--override", "to see")
     assert (status, result["verdict"]) == (1, "failed")
     assert any("to see" in each.get("why", "") for each in result["moments"])
-    assert "to see" in on.command("timeline", "-n", "50").stdout
+    timeline = on.command("timeline", "-n", "50").stdout
+    assert all(each in timeline for each in ("to see", "drill odd begins", "drill odd is over"))
     check_as_before(on)

@@ -16,11 +16,7 @@ def main(
     file: Annotated[Path, typer.Argument(help="What a drill wrote: drills-full.json.")],
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("build"),
 ) -> None:
-    """Write the report of some drills anew from its JSON.
-
-    Raises:
-        typer.Exit: with 1, if the file cannot be read, or the folder not be written to.
-    """
+    """Write the report of some drills anew from its JSON. Exits with 1 where it cannot be read or written."""
     console = Console(stderr=True)
     try:
         report = read(file)

@@ -26,8 +26,8 @@ _LOOKS: dict[Verdict, tuple[str, str]] = {
 
 def table(results: Sequence[DrillResult]) -> Group:
     """Make the table. Texts of drills are never read as markup of the terminal."""
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    rows.add_column("drill", overflow="fold")
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
+    rows.add_column("drill", overflow="fold", min_width=23)  # nothing of the catalogue is longer
     rows.add_column("verdict", no_wrap=True)
     for head in ("failed", "lost", "doubled", "pause", "recovery", "budget"):
         rows.add_column(head, justify="right", no_wrap=True)
