@@ -3,6 +3,7 @@
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,9 +11,11 @@ from fivenines.drill.drills import actions, probes
 from fivenines.drill.drills.choosing import SHORT, catalogue
 from fivenines.drill.drills.days import parse_schedule
 from fivenines.drill.drills.reading import parse_drill
+from fivenines.drill.results import Guarantee
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs" / "drills.md").read_text()
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 
 
 def test_the_catalogue_in_the_docs_is_the_catalogue() -> None:
@@ -22,6 +25,19 @@ def test_the_catalogue_in_the_docs_is_the_catalogue() -> None:
         each.name: (SHORT in each.said.tags, each.said.title, ", ".join(each.guarantees), each.ours.bound)
         for each in catalogue()
     }
+
+
+def test_every_guarantee_leads_to_the_drills_that_show_it() -> None:
+    table = GUARANTEES.partition("## Shown by drills")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| (\*?\*?\[.*?) \| .+? \|$", table, re.MULTILINE))
+    links = {name: re.findall(r"(\*\*)?\[([\w-]+)\]\((\S+?)\)", cell) for name, cell in rows.items()}
+    assert set(links) == set(get_args(Guarantee))
+    for guarantee, found in links.items():
+        assert {name: bool(bold) for bold, name, _ in found} == {
+            each.name: SHORT in each.said.tags for each in catalogue() if guarantee in each.guarantees
+        }
+        assert all((ROOT / "docs" / path).resolve().stem == name for _, name, path in found)
+        assert all((ROOT / "docs" / path).is_file() for _, _, path in found)
 
 
 def test_every_probe_and_action_is_in_the_docs() -> None:
