@@ -1,6 +1,7 @@
 """Faults on one real platform under load: each begins, shows, ends, and is gone; nobody notices.
 
-Those that are missing here are in drills of the short form: see `drills/test_drills_short_form.py`.
+Each fault has tests of its own in `integration/faults`, and many are in drills of the short form, which CI carries out:
+see `drills/test_drills_short_form.py`.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from fivenines.drill.faults.book import Book
 from fivenines.platform.local.isolation import why_not
 from tests.e2e.platforms import Load, Played, played
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(600)]
 _RATE_PER_S = 50.0
 _HOLD_S = 1.5
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fivenines.cli.output import JSON, CommandFailedError, errors, out, print_json, telling_errors
+from fivenines.cli.output import JSON, CommandFailedError, configure_logs, errors, out, print_json, telling_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,6 +90,7 @@ def load(
     from fivenines.drill.load.running import LoadFailedError
     from fivenines.drill.load.traces import TraceError
 
+    configure_logs(as_json=json)
     with telling_errors():
         try:
             servers: list[tuple[str, ...] | None] = [tuple(each.split(",")) for each in nameserver or ()] or [None]

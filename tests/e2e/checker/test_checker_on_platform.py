@@ -22,8 +22,8 @@ from tests.e2e.platforms import played
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 RATE_PER_S = 30.0
-KILL_AFTER_S = 6.0
-ASK_FOR_S = 20.0
+KILL_AFTER_S = 4.0
+ASK_FOR_S = 12.0
 
 
 async def told_of(platform: RunningPlatform) -> Evidence:
