@@ -125,7 +125,7 @@ class RunningPlatform:
             raise self._failed(f"ended with status {status} when it was asked to stop")
 
     async def discard(self) -> None:
-        """Leave no process behind."""
+        """Leave no process behind, and no network: a platform that a drill has killed could not take its own away."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -135,6 +135,9 @@ class RunningPlatform:
                 self._process.kill()
                 await self._process.wait()
         await self._close()
+        if self._topology is not None:
+            with contextlib.suppress(OSError):  # the next platform of that number takes it away
+                await asyncio.to_thread(self.network().remove)
 
     async def workload(self, name: str) -> WorkloadSeen:
         """Return how a workload is. Raises `AgentError`, KeyError."""
