@@ -1,8 +1,10 @@
 """Bookkeeping: when losses are booked, and incidents begin and end; what the leading controller adds to each round.
 
-Every controller measures; the one that leads books. When the leader dies, whoever follows has measured since its last
-sign of life, and books that first: what is lost between two leaders is often the very thing that matters. So it is with
-a journal without a majority, when nobody can write anything down: it is booked when it is over.
+Every controller measures; the one that leads books, and says in its reports what it has measured and not booked yet.
+The others go by that, and count on from its last sign of life. When it dies, whoever leads next books that first: what
+is lost between two leaders is often the very thing that matters. One that leads and has only just begun, as it was the
+leader and was started anew, takes over the most that any other says is not booked. So it is with a journal without a
+majority, when nobody can write anything down: it is booked when it is over.
 """
 
 from collections.abc import Mapping
@@ -39,6 +41,13 @@ class Bookkeeper:
         self._alone: tuple[float, float] | None = None
         """From when on, in unix time, and for how long the store did not answer, the last time that it did not."""
         self._leader_sequence: object = None
+        self._books_revision = 0
+        self._has_led = False
+
+    @property
+    def unbooked_s(self) -> float:
+        """Seconds of the budget that were lost and, as far as is known here, are in no books yet."""
+        return self._unbooked_s
 
     def measure(self, desired: Desired, observed: Observed, *, now: float, unix: float) -> None:
         """Take note of what is lost since the last time; in every round, whoever leads."""
@@ -71,6 +80,9 @@ class Bookkeeper:
         if not observed.is_leader:
             self._follow(observed, shared)
             return None
+        if not self._has_led:
+            self._has_led = True
+            self._unbooked_s = max([self._unbooked_s, *(each.unbooked_s for each in observed.reports.values())])
         reasons = self._disturbances(desired, observed, raised, shared.books.open, now)
         if not reasons and self._lost_at is not None and now - self._lost_at < _CAUSE_S and not shared.books.open:
             return None
@@ -125,12 +137,22 @@ class Bookkeeper:
         return next((i.id for key, i in shared.books.open.items() if key.partition(":")[2] == target), "")
 
     def _follow(self, observed: Observed, shared: Shared) -> None:
-        """Forget what the leader has booked: it lives, so it has measured the same."""
+        """Go by what the leader says is not booked: it lives, so it has measured the same.
+
+        One that does not know yet that it leads says nothing of the kind: it may have begun a moment ago, and will take
+        over what the others have measured. What was booked after a report is not in it.
+        """
+        self._has_led = False
         leader = observed.reports.get(shared.leader)
-        if leader is not None and leader.sequence != self._leader_sequence:
+        is_alive = leader is not None and leader.is_leader and leader.sequence != self._leader_sequence
+        is_booked = shared.books_revision != self._books_revision
+        self._books_revision = shared.books_revision
+        if leader is not None and is_alive:
             self._leader_sequence = leader.sequence
-            self._unbooked_s = 0.0
+            self._unbooked_s = leader.unbooked_s
             self._alone = None
+        if is_booked:
+            self._unbooked_s = 0.0
 
     def _opened_at(self, desired: Desired) -> dict[str, float]:
         """Return when disturbances began that could not be written down then."""

@@ -232,6 +232,7 @@ class Controller:
             incidents=self._incidents,
             sequence=self._sequence,
             is_leader=self._notes.shared.is_leader,
+            unbooked_s=self._books.unbooked_s,
         )
 
     async def _share(self, own: Report) -> bool:

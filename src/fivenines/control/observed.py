@@ -130,6 +130,8 @@ class Report(Struct, frozen=True, kw_only=True):
     is_leader: bool = False
     sequence: int = 0
     """Another one with each report: a report whose sequence stays what it was tells nothing new."""
+    unbooked_s: float = 0.0
+    """Seconds of the error budget that were lost and, as far as it knows, are not in the books yet."""
     incidents: tuple[str, ...] = ()
     """What its controller wants people to know of, as `kind:target`."""
 

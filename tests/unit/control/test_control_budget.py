@@ -96,17 +96,59 @@ def test_who_follows_a_leader_that_died_books_what_it_has_seen_since() -> None:
     keeper = Bookkeeper(B)
     failing = all_see(C, LOST_ONE)
     for number in range(3):
-        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=number)})
+        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=number, is_leader=True)})
         keeper.measure(desired(), seen, now=float(number), unix=NOW)
         keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
     for number in range(3, 6):
-        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=2)})
+        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=2, is_leader=True)})
         keeper.measure(desired(), seen, now=float(number), unix=NOW)
         keeper.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
     leads = observed(here=B, sees=failing, is_leader=True, states=[state(C, "down")])
     kept = keeper.keep(desired(), leads, Shared(leader=B), {}, now=6.0, unix=NOW)
     assert kept is not None
     assert kept[0].lost_s == pytest.approx(3 / 3), "three seconds, a third of all each"
+
+
+def test_a_leader_that_was_started_anew_books_what_the_others_have_seen_meanwhile() -> None:
+    other, anew = Bookkeeper(B), Bookkeeper(A)
+    failing = all_see(C, LOST_ONE)
+    for number in range(4):
+        seen = observed(here=B, sees=failing, reports={A: report(A, {C: LOST_ONE}, sequence=0, is_leader=True)})
+        other.measure(desired(), seen, now=float(number), unix=NOW)
+        other.keep(desired(), seen, Shared(leader=A), {}, now=float(number), unix=NOW)
+    # It leads and does not know yet: what the others have measured is not forgotten for that.
+    began = observed(here=B, sees=failing, reports={A: report(A, {}, sequence=1)})
+    other.keep(desired(), began, Shared(leader=A), {}, now=3.5, unix=NOW)
+    assert other.unbooked_s == pytest.approx(3 / 3)
+
+    reports = {B: report(B, {C: LOST_ONE}, unbooked_s=other.unbooked_s), C: report(C, {}, unbooked_s=0.25)}
+    leads = observed(here=A, is_leader=True, states=[state(C, "down")], reports=reports)
+    anew.measure(desired(), leads, now=0.0, unix=NOW)
+    kept = anew.keep(desired(), leads, Shared(leader=A), {}, now=0.0, unix=NOW)
+    assert kept is not None
+    assert kept[0].lost_s == kept[0].open[f"region:{C}"].lost_s == pytest.approx(3 / 3)
+    anew.was_kept()
+    kept = anew.keep(desired(), leads, Shared(leader=A, books=kept[0]), {}, now=0.5, unix=NOW)
+    assert kept is None, "what was taken over once is not booked again"
+
+    lives = observed(here=B, reports={A: report(A, sequence=2, is_leader=True, unbooked_s=0.0)})
+    other.keep(desired(), lives, Shared(leader=A, books_revision=7), {}, now=4.0, unix=NOW)
+    assert other.unbooked_s == 0.0
+
+
+def test_what_a_leader_had_not_booked_when_it_died_is_booked_by_who_follows_and_what_it_had_is_not() -> None:
+    keeper = Bookkeeper(B)
+
+    def hears(unbooked_s: float, *, sequence: int, revision: int) -> None:
+        seen = observed(here=B, reports={A: report(A, sequence=sequence, is_leader=True, unbooked_s=unbooked_s)})
+        keeper.keep(desired(), seen, Shared(leader=A, books_revision=revision), {}, now=0.0, unix=NOW)
+
+    hears(1.5, sequence=1, revision=0)
+    assert keeper.unbooked_s == 1.5
+    hears(2.0, sequence=2, revision=9)
+    assert keeper.unbooked_s == 0.0, "it has booked since that report"
+    hears(0.5, sequence=3, revision=9)
+    assert keeper.unbooked_s == 0.5
 
 
 def test_a_journal_without_a_majority_is_booked_when_it_is_over() -> None:
