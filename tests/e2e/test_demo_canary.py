@@ -74,7 +74,7 @@ def test_nodes_of_a_platform_that_forget_are_found_out(tmp_path: Path, monkeypat
     before = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), str(ROOT), before))))
     demo = Demo(
-        books=None, transactions=2_000, kills=0, seed=3, out=tmp_path, keep=False, network=free_network(), rate_per_s=30
+        books=None, transactions=900, kills=0, seed=3, out=tmp_path, keep=False, network=free_network(), rate_per_s=40
     )
     check_that_losses_are_found(demo)
 

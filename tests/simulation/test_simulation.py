@@ -21,11 +21,11 @@ from fivenines.journal.etcd import rpc_pb2 as rpc
 from fivenines.ledger import Applied, Batch, Command, Outcome, PostOne
 from fivenines.node import Node, Receipt
 
-SEEDS = 2_000
+SEEDS = 500
+"""Of 20,000 that `make simulate` lives."""
 
 
-@pytest.mark.timeout(900)
-def test_two_thousand_fleets_keep_every_promise() -> None:
+def test_five_hundred_fleets_keep_every_promise() -> None:
     """Nodes and members fail, leaders change, the journal is trimmed: nothing is lost, doubled, reordered or different.
 
     And all that is to be survived did happen, many times.

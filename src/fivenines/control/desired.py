@@ -94,6 +94,8 @@ class Timings(Struct, frozen=True, kw_only=True):
     """A server fails when so large a share of its requests does, and four times as large a one as of its peers."""
     outlier_requests_min: int = 10
     """With fewer in the window nobody is judged."""
+    outlier_warm_s: float = 15.0
+    """A server is not judged before it has been up for so long: the first answers of a new process are slow."""
 
 
 class Desired(Struct, frozen=True, kw_only=True):

@@ -159,6 +159,7 @@ class Notes:
         before = self._weights.get(seen.name, seen.weight)
         self._weights[seen.name] = seen.weight
         weight_s = self._age(("weight", seen.name), seen.weight, now)
+        up_s = self._age(("up", seen.name), seen.is_up, now)
         if seen.weight == 0 < before:
             self._ejections[seen.name] = self._ejections.get(seen.name, 0) + 1
         elif seen.weight >= 100 and weight_s >= _STEADY_S:
@@ -168,6 +169,7 @@ class Notes:
             requests_recent=requests,
             errors_recent=max(0, seen.errors - first.errors),
             latency_recent_ms=_recent_mean(first.latency_ms, seen.latency_ms, requests),
+            up_s=up_s if seen.is_up else 0.0,
             weight_s=weight_s,
             ejections=self._ejections.get(seen.name, 0),
         )

@@ -85,6 +85,8 @@ class ServerSeen(Struct, frozen=True, kw_only=True):
     """Kept likewise."""
     latency_recent_ms: float | None = None
     """The mean of the window, as far as it can be told; None: too few requests. Kept likewise."""
+    up_s: float | None = None
+    """For how long it has been up, as far as that was watched; None: for long. Kept likewise."""
     weight_s: float = 0.0
     """For how long its weight has been what it is. Kept likewise."""
     ejections: int = 0

@@ -9,7 +9,8 @@ uvicorn waits for ever for a request that never becomes whole, and takes a head 
   stop would wait for it;
 - what is no HTTP gets an answer like all others: a problem, with `Ledger-Position`;
 - head and body of an answer leave in one piece. In two, a node that is killed between them has begun an answer that
-  nobody can end, and an edge that has handed on the head cannot ask another node any more. It also spares a system call.
+  nobody can end, and an edge that has handed on its head cannot ask another node any more. It also spares a system
+  call.
 
 Nothing of this costs a timer for each request: one look at all connections, now and then, finds those that are late.
 """

@@ -1,4 +1,4 @@
-"""Drills on a real platform: one whose guard ends it, one that is stopped, one that may not begin.
+"""Drills on a real platform: one that passes, one whose guard ends it, one that is stopped, one that may not begin.
 
 All of them take place on one platform that runs already, as a user's would, and leave it as it was.
 """
@@ -35,6 +35,30 @@ extensions:
   - name: fivenines
     guard: GUARD
 """
+GENTLE = """\
+title: A node is killed
+description: For tests. Nobody's patience is judged.
+tags: ["guarantee: node lost"]
+steady-state-hypothesis:
+  title: No request fails
+  probes:
+    - type: probe
+      name: failed requests
+      tolerance: 0
+      provider: {type: python, module: fivenines.drill.drills.probes, func: failed_requests}
+    - type: probe
+      name: failed plain requests
+      tolerance: {type: jsonpath, path: $.failed, expect: [0]}
+      provider: {type: python, module: fivenines.drill.drills.probes, func: failed_plain_requests}
+method:
+  - type: action
+    name: kill a node
+    provider: {type: python, module: fivenines.drill.faults, func: kill, arguments: {target: eu-west-1}}
+    pauses: {after: 4}
+extensions:
+  - name: fivenines
+    plain_clients: 4
+"""
 STOPPING = """\
   - type: action
     name: stop the NUMBER leader
@@ -70,6 +94,23 @@ def check_as_before(on: Played) -> None:
         for node in place.nodes:
             pid = on.do(on.platform.workload(node)).pid
             assert "State:\tT" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_a_drill_passes_says_so_and_leaves_the_platform_as_it_was(on: Played, tmp_path: Path) -> None:
+    drill = tmp_path / "gentle.yaml"
+    drill.write_text(GENTLE)
+    status, result = drilled(on, tmp_path / "out", str(drill))
+    assert status == 0, result["reasons"]
+    assert result["verdict"] == "passed"
+    assert result["requests"] > 0
+    assert result["failed_requests"] == result["lost"] == result["doubled"] == result["reordered"] == 0
+    assert {each["when"] for each in result["checked"]} == {"before", "during", "after"}
+    assert all(each["holds"] for each in result["checked"])
+    assert [(each["guarantee"], each["is_kept"]) for each in result["guarantees"]] == [("node lost", True)]
+    told = on.command("timeline", "-n", "200").stdout
+    assert "drill gentle begins" in told
+    assert "drill gentle is over" in told
+    check_as_before(on)
 
 
 def test_a_drill_that_does_harm_is_ended_and_undone(on: Played, tmp_path: Path) -> None:

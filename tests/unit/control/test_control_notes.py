@@ -80,9 +80,9 @@ def test_a_workload_is_unready_from_when_it_was_last_ready_through_all_states() 
 def test_servers_are_seen_in_a_window() -> None:
     notes = Notes(A)
 
-    def see(now: float, requests: int, errors: int, weight: int = 100) -> ServerSeen:
+    def see(now: float, requests: int, errors: int, weight: int = 100, *, is_up: bool = True) -> ServerSeen:
         seen = ServerSeen(
-            name="n", is_up=True, weight=weight, requests=requests, errors=errors, latency_ms=5.0, in_flight=0
+            name="n", is_up=is_up, weight=weight, requests=requests, errors=errors, latency_ms=5.0, in_flight=0
         )
         return notes.local(report(A, servers=(seen,)), desired(), now).servers[0]
 
@@ -93,6 +93,9 @@ def test_servers_are_seen_in_a_window() -> None:
     assert (found.weight_s, found.ejections) == (0.0, 1)
     assert see(9.0, 1_600, 20, weight=0).weight_s == 3.0
     assert see(10.0, 5, 0).requests_recent == 0, "its edge was started anew"
+    assert see(11.0, 5, 0).up_s == 11.0
+    assert see(12.0, 5, 0, is_up=False).up_s == 0.0
+    assert [see(13.0, 5, 0).up_s, see(15.0, 5, 0).up_s] == [0.0, 2.0]
 
 
 def test_the_mean_of_the_last_requests_is_told_from_the_edges_sliding_mean() -> None:

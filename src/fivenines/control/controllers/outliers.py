@@ -3,7 +3,8 @@
 A node that is down the edge sees by itself. One that limps it does not: it answers health checks and makes every tenth
 request slow. Here each server of a pool is compared with the median of the others, over the last seconds. One that
 stands out gets weight 0 for `ejected_s`, doubled each time in a row; then a small weight, as a probe; and from there
-full weight if it does as well as its peers, or none again if it does not.
+full weight if it does as well as its peers, or none again if it does not. Who has only just come up is not judged:
+its first answers are slow, and without it a pool of two would hang on a single node.
 
 At most half of a pool, rounded down, is out at once, so never the last one, and never so many that those that remain
 could not carry what comes in. With these floors a bad comparison costs capacity, and not the service. (The scheme is
@@ -13,7 +14,7 @@ that of Envoy's outlier detection.)
 from collections.abc import Sequence
 
 from fivenines.control.actions import Action, SetNodeWeight
-from fivenines.control.desired import Desired
+from fivenines.control.desired import Desired, Timings
 from fivenines.control.judging import middle, region_named
 from fivenines.control.observed import Observed, ServerSeen
 from fivenines.control.pools import pool_of
@@ -71,7 +72,7 @@ def _pool(pool: Sequence[ServerSeen], desired: Desired, observed: Observed, requ
 
 def _stands_out(server: ServerSeen, peers: Sequence[ServerSeen], desired: Desired) -> str | None:
     timings = desired.timings
-    if server.requests_recent < timings.outlier_requests_min:
+    if server.requests_recent < timings.outlier_requests_min or _is_cold(server, timings):
         return None
     judged = [peer for peer in peers if peer.requests_recent >= timings.outlier_requests_min]
     if not judged:
@@ -86,6 +87,10 @@ def _stands_out(server: ServerSeen, peers: Sequence[ServerSeen], desired: Desire
     if slow >= timings.outlier_times * usual_ms and slow >= usual_ms + timings.outlier_ms_min:
         return f"its answers take {slow:.0f} ms, and its peers' {usual_ms:.0f} ms"
     return None
+
+
+def _is_cold(server: ServerSeen, timings: Timings) -> bool:
+    return server.up_s is not None and server.up_s < timings.outlier_warm_s
 
 
 def _latency(server: ServerSeen) -> float:
