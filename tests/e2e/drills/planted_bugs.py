@@ -9,8 +9,9 @@ __all__ = ["DEAD_REGIONS_ARE_NAMED", "EARLY_ACKNOWLEDGEMENT", "NO_RETRY_AT_THE_E
 NO_RETRY_AT_THE_EDGE = """
 import sys
 if "agent" in sys.orig_argv:
-    from fivenines.traffic.edge import config
-    config._RETRY_ON = "none"
+    import importlib
+    # The package's own `config` is the function.
+    importlib.import_module("fivenines.traffic.edge.config")._RETRY_ON = "none"
 """
 """An edge that hands every failure of a node to the client."""
 
