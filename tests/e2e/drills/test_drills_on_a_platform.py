@@ -106,7 +106,8 @@ def test_a_drill_passes_says_so_and_leaves_the_platform_as_it_was(on: Played, tm
     assert result["failed_requests"] == result["lost"] == result["doubled"] == result["reordered"] == 0
     assert {each["when"] for each in result["checked"]} == {"before", "during", "after"}
     assert all(each["holds"] for each in result["checked"])
-    assert [(each["guarantee"], each["is_kept"]) for each in result["guarantees"]] == [("node lost", True)]
+    assert "node lost" in {each["guarantee"] for each in result["guarantees"]}
+    assert all(each["is_kept"] for each in result["guarantees"])
     told = on.command("timeline", "-n", "200").stdout
     assert "drill gentle begins" in told
     assert "drill gentle is over" in told
