@@ -70,8 +70,9 @@ async def _pieces_of(application: ASGIApp) -> list[bytes]:
     transport = _Recorded()
     connection.connection_made(transport)
     connection.data_received(GET)
-    while sum(len(piece) for piece in transport.pieces) < len(HEAD + b"body"):  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while len(b"".join(transport.pieces)) < len(HEAD + b"body"):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
     return transport.pieces
 
 

@@ -32,6 +32,7 @@ __all__ = ["Connection", "Door", "close_late"]
 _MADE_ROOM = 16  # one connection in so many of the idle ones is closed at once, which spares looking for each new one
 _STOP_UNREAD_S_MAX = 2.0  # the same as Limits.unread_s_max, while the node stops
 _STOP_LOOK_S = 0.25
+_INTERIM = b"HTTP/1.1 1"  # 100 Continue, which no body follows
 
 
 class Door(Protocol):
@@ -190,14 +191,16 @@ class _OnePiece(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._transport.write(b"".join((held, data)))
+            self._transport.writelines((held, data))
+        elif data[: len(_INTERIM)] == _INTERIM:
+            self._transport.write(data)
         elif data:
             self._held = data
             self._loop.call_soon(self._let_go)
 
     def _let_go(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
             self._transport.write(held)
 
     def close(self) -> None:

@@ -9,13 +9,14 @@ import fcntl
 import functools
 import resource
 import socket
+import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import structlog
 import uvicorn
 
 from fivenines.node.connections import Connection, Door, close_late
-from fivenines.node.settings import Limits
+from fivenines.node.settings import OPEN_FILES_MAX, Limits
 
 __all__ = ["HttpServer", "connections_that_fit", "listen"]
 
@@ -23,11 +24,11 @@ _log = structlog.get_logger("fivenines.node")
 
 _BACKLOG = 1024
 """Connections that wait to be accepted."""
-_OPEN_FILES_MAX = 65_536
-"""More would be of no use; and where a thousand million are allowed, closing all that may be open takes minutes."""
 _FILES_RESERVED = 128
 """File descriptors for all that is no connection: the journal and who reads it, snapshots, and connections beyond the
 bound, which are held until they can be refused."""
+_FILES_LAST = 16
+"""The highest numbers of files, for listeners."""
 
 
 class HttpServer:
@@ -63,7 +64,6 @@ class HttpServer:
 
     def listen(self) -> None:
         """Let clients connect, from now on; they are served once `serve` runs."""
-        self._listener = _last_file(self._listener)
         self._listener.listen(_BACKLOG)
 
     def stop(self) -> None:
@@ -96,35 +96,12 @@ class _Server(uvicorn.Server):
 
 def connections_that_fit(wanted: int) -> int:
     """Let this process open as many files as it may and can use; return how many of them may be connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        # Some systems allow less than the limit that they state; then what there is must do.
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-    if soft == resource.RLIM_INFINITY or soft >= wanted + _FILES_RESERVED:
+    soft = _allow_files()
+    if soft >= wanted + _FILES_RESERVED:
         return wanted
     fitting = max(1, soft - min(_FILES_RESERVED, soft // 2))
     _log.warning("connections.bounded", connections_max=fitting, wanted=wanted, open_files_max=soft)
     return fitting
-
-
-def _last_file(listener: socket.socket) -> socket.socket:
-    """Return a socket under the highest number that a file may have here, or as it is, where that is taken.
-
-    Linux closes the files of a process that was killed from the highest number down. A listener with a low one takes
-    connections for some milliseconds after all others have broken off, and an edge repeats what broke off at the very
-    node that has just died, until it has no repeat left. Closed first, it refuses them, and the edge goes elsewhere.
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    last = _OPEN_FILES_MAX if soft == resource.RLIM_INFINITY else min(soft, _OPEN_FILES_MAX)
-    try:
-        number = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, last - 1)
-    except OSError:
-        return listener
-    listener.close()
-    return socket.socket(fileno=number)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -137,4 +114,35 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError:
         listener.close()
         raise
-    return listener
+    return _among_the_last(listener)
+
+
+def _among_the_last(listener: socket.socket) -> socket.socket:
+    """Return a socket under one of the highest numbers that a file may have here; as it is, if all are taken.
+
+    Linux lets go of the files of a process that was killed from the highest number down. A listener with a low one
+    takes connections for some milliseconds after all others have broken off, and an edge repeats what broke off at the
+    very node that has just died, until it has no repeat left. Let go of first, it refuses them, and the edge goes
+    elsewhere.
+    """
+    try:
+        number = fcntl.fcntl(
+            listener.fileno(), fcntl.F_DUPFD_CLOEXEC, min(_allow_files(), OPEN_FILES_MAX) - _FILES_LAST
+        )
+    except OSError as error:
+        _log.info("listener.not_among_the_last", reason=str(error))
+        return listener
+    listener.close()
+    return socket.socket(fileno=number)
+
+
+def _allow_files() -> int:
+    """Let this process open as many files as it may and can use, and return how many; it may have been allowed more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # Some systems allow less than the limit that they state; then what there is must do.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            return most
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

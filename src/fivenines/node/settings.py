@@ -3,7 +3,10 @@
 import re
 from dataclasses import dataclass
 
-__all__ = ["FleetSettings", "Identity", "Limits", "NodeSettings"]
+__all__ = ["OPEN_FILES_MAX", "FleetSettings", "Identity", "Limits", "NodeSettings"]
+
+OPEN_FILES_MAX = 65_536
+"""More would be of no use; and where a thousand million are allowed, closing all that may be open takes minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

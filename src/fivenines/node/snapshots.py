@@ -28,6 +28,7 @@ import structlog
 
 from fivenines.journal.disk import sync_directory
 from fivenines.ledger import ImageError, State, image, restore
+from fivenines.node.settings import OPEN_FILES_MAX
 
 __all__ = [
     "LoadedSnapshot",
@@ -155,7 +156,7 @@ def fork_snapshot(directory: Path, state: State, frame_digest: bytes) -> int:
         signal.set_wakeup_fd(-1)  # it is about to be closed, and its number may come to mean another file
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(3, max(OPEN_FILES_MAX, os.sysconf("SC_OPEN_MAX")))  # whatever the limit is now
         os.nice(10)
         write(directory, state, frame_digest)
         status = 0
