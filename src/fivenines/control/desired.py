@@ -95,7 +95,7 @@ class Timings(Struct, frozen=True, kw_only=True):
     outlier_requests_min: int = 10
     """With fewer in the window nobody is judged."""
     outlier_warm_s: float = 15.0
-    """A server is not judged before it has been up for so long: the first answers of a new process are slow."""
+    """A server is not found slow before it has been up for so long: the first answers of a new process are."""
 
 
 class Desired(Struct, frozen=True, kw_only=True):

@@ -375,6 +375,8 @@ OUT = server(1, weight=0, weight_s=10.0, ejections=1)
         ("all fail", (server(1, errors_recent=40), server(2, errors_recent=30)), {}),
         ("asked too little", (server(1, latency_ms=300.0, requests_recent=9), server(2)), {}),
         ("only just up", (server(1, latency_ms=300.0, up_s=14.9), server(2)), {}),
+        ("only just up, and fails", (server(1, errors_recent=40, up_s=1.0), server(2)), {1: 0}),
+        ("tried, and only just up", (server(1, weight=10, weight_s=9.0, up_s=9.0), server(2)), {}),
         ("up for long enough", (server(1, latency_ms=300.0, up_s=15.0), server(2)), {1: 0}),
         ("alone", (SLOW,), {}),
         ("its only peer is down", (SLOW, server(2, is_up=False)), {}),

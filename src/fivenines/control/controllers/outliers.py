@@ -3,8 +3,8 @@
 A node that is down the edge sees by itself. One that limps it does not: it answers health checks and makes every tenth
 request slow. Here each server of a pool is compared with the median of the others, over the last seconds. One that
 stands out gets weight 0 for `ejected_s`, doubled each time in a row; then a small weight, as a probe; and from there
-full weight if it does as well as its peers, or none again if it does not. Who has only just come up is not judged:
-its first answers are slow, and without it a pool of two would hang on a single node.
+full weight if it does as well as its peers, or none again if it does not. Who has only just come up is not judged
+by how long it takes: its first answers are slow, and without it a pool of two would hang on a single node.
 
 At most half of a pool, rounded down, is out at once, so never the last one, and never so many that those that remain
 could not carry what comes in. With these floors a bad comparison costs capacity, and not the service. (The scheme is
@@ -48,6 +48,7 @@ def _pool(pool: Sequence[ServerSeen], desired: Desired, observed: Observed, requ
     timings = desired.timings
     out = sum(server.weight == 0 or not server.is_up for server in pool)
     floor = len(pool) // 2
+    tried_s = max(_TRIED_S, timings.window_s)
     actions: list[Action] = []
     for server in sorted(pool, key=lambda server: server.name):
         if not server.is_up:
@@ -64,7 +65,7 @@ def _pool(pool: Sequence[ServerSeen], desired: Desired, observed: Observed, requ
             if out < floor and peers and _carries(len(pool), out + 1, desired, observed, requests_per_s):
                 actions.append(SetNodeWeight(reason=why_not, workload=server.name, percent=0))
                 out += 1
-        elif server.weight < 100 and server.weight_s >= max(_TRIED_S, timings.window_s):
+        elif server.weight < 100 and server.weight_s >= tried_s and not _is_cold(server, timings):
             # Judged by its window, or by having been asked nothing: then a larger share is what tells.
             actions.append(SetNodeWeight(reason="it does as well as its peers", workload=server.name, percent=100))
     return actions
@@ -72,7 +73,7 @@ def _pool(pool: Sequence[ServerSeen], desired: Desired, observed: Observed, requ
 
 def _stands_out(server: ServerSeen, peers: Sequence[ServerSeen], desired: Desired) -> str | None:
     timings = desired.timings
-    if server.requests_recent < timings.outlier_requests_min or _is_cold(server, timings):
+    if server.requests_recent < timings.outlier_requests_min:
         return None
     judged = [peer for peer in peers if peer.requests_recent >= timings.outlier_requests_min]
     if not judged:
@@ -81,6 +82,8 @@ def _stands_out(server: ServerSeen, peers: Sequence[ServerSeen], desired: Desire
     usual = middle(peer.errors_recent / peer.requests_recent for peer in judged) or 0.0
     if failed >= timings.outlier_errors and failed >= _ERRORS_TIMES * usual:
         return f"{failed:.0%} of its requests fail, and {usual:.0%} of its peers'"
+    if _is_cold(server, timings):
+        return None
     # An edge's mean is of long ago for one that was out: such a one is judged by the window alone.
     slow = _latency(server) if server.weight >= 100 else server.latency_recent_ms or 0.0
     usual_ms = middle(_latency(peer) for peer in judged) or 0.0
