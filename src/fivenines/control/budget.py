@@ -44,6 +44,10 @@ class Books(Struct, frozen=True, kw_only=True):
     """In this year."""
     open: Mapping[str, OpenIncident] = {}
     """By `kind:target`."""
+    at: float = 0.0
+    """When they were written, unix time: no two are alike."""
+    outages_until: float = 0.0
+    """What was lost while nobody could write is in here, as far as it began before: unix time."""
 
 
 def budget_s(desired: Desired) -> float:
@@ -102,7 +106,7 @@ def book(
         The books, and the keys of the incidents that are new.
     """
     year = year_of(now)
-    if books.year != year:
+    if year > books.year:
         books = replace(books, year=year, lost_s=0.0, cost=0.0)
     incidents = dict(books.open)
     new = [key for key in sorted(set(disturbances)) if key not in incidents]

@@ -166,8 +166,11 @@ class EtcdStore:
         request = rpc.TxnRequest(
             compare=[_is_at(key, seen_revision)],
             success=[rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value))],
+            failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=key))],
         )
-        return (await self._txn(request)).succeeded
+        answer = await self._txn(request)
+        # As above: an earlier attempt of ours may be what changed it.
+        return answer.succeeded or any(kv.value == value for kv in answer.responses[0].response_range.kvs)
 
     # ---- the lead
 

@@ -14,9 +14,9 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -35,6 +35,9 @@ from fivenines.control.steer import steer
 from fivenines.control.store import Shared, Store, StoreError
 from fivenines.control.timeline import Event, EventKind, action_target, describe, event_of
 from fivenines.traffic.table import SteeringTable, read_table, write_table
+
+if TYPE_CHECKING:
+    from fivenines.control.budget import Books
 
 __all__ = ["ActionFailedError", "Clock", "Controller", "Driver", "Looking", "Sensors", "Steering"]
 
@@ -134,6 +137,7 @@ class Controller:
         self._prober, self._steering, self._clock = prober, steering, clock
         self._notes = Notes(here)
         self._books = Bookkeeper(here)
+        self._offered: tuple[Books, Sequence[Event]] | None = None
         self._table: SteeringTable | None = None
         if steering is not None:
             with contextlib.suppress(OSError, msgspec.MsgspecError):
@@ -225,14 +229,13 @@ class Controller:
             report = Report(region=self.here, at=self._clock.unix())
         self._sequence += 1
         return replace(
-            self._notes.local(report, desired, now),
+            self._books.said(self._notes.local(report, desired, now)),
             region=self.here,
             at=self._clock.unix(),
             probes=dict(self._prober.seen()),
             incidents=self._incidents,
             sequence=self._sequence,
             is_leader=self._notes.shared.is_leader,
-            unbooked_s=self._books.unbooked_s,
         )
 
     async def _share(self, own: Report) -> bool:
@@ -394,15 +397,25 @@ class Controller:
 
     async def _keep_books(self, desired: Desired, observed: Observed, raised: Mapping[str, RaiseIncident]) -> None:
         now, unix = self._clock.monotonic(), self._clock.unix()
+        if self._offered is not None and self._notes.shared.books == self._offered[0]:
+            self._books_are_kept(self._offered[1])
+        self._offered = None
         kept = self._books.keep(desired, observed, self._notes.shared, raised, now=now, unix=unix)
         if kept is None:
             return
         books, events = kept
-        if await self._store.put_books(books, self._notes.shared.books_revision):
-            self._books.was_kept()
-            for event in events:
-                log.info("control.event", kind=event.kind, what=event.what, why=event.why, region=self.here)
-            self._pending.extend(events)
+        # Until the store has answered, they may be written or not.
+        self._offered = (books, events)
+        is_written = await self._store.put_books(books, self._notes.shared.books_revision)
+        self._offered = None
+        if is_written:
+            self._books_are_kept(events)
+
+    def _books_are_kept(self, events: Sequence[Event]) -> None:
+        self._books.was_kept()
+        for event in events:
+            log.info("control.event", kind=event.kind, what=event.what, why=event.why, region=self.here)
+        self._pending.extend(events)
 
     async def _write_down(self) -> None:
         events = list(self._pending)

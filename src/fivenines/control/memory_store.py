@@ -100,7 +100,7 @@ class MemoryView:
         """See `Store`."""
         self._check()
         if self.store.books_revision != seen_revision:
-            return False
+            return self.store.books == books
         self.store.revision += 1
         self.store.books, self.store.books_revision = books, self.store.revision
         return True

@@ -107,6 +107,16 @@ class MemberSeen(Struct, frozen=True, kw_only=True):
     """For how long it has not been reachable."""
 
 
+class Outage(Struct, frozen=True, kw_only=True):
+    """For how long the shared store did not answer a controller, and what was lost then as that one sees it."""
+
+    since: float
+    """Unix time."""
+    length_s: float
+    lost_s: float
+    """Seconds of the error budget."""
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """What one region's controller saw in one round."""
 
@@ -133,7 +143,13 @@ class Report(Struct, frozen=True, kw_only=True):
     sequence: int = 0
     """Another one with each report: a report whose sequence stays what it was tells nothing new."""
     unbooked_s: float = 0.0
-    """Seconds of the error budget that were lost and, as far as it knows, are not in the books yet."""
+    """Seconds of the error budget that were lost and are not in the books ..."""
+    books_revision: int = 0
+    """... of this revision."""
+    in_touch_since: float = 0.0
+    """Since when the shared store has answered its controller, with no outage: unix time; 0: it has not yet."""
+    outage: Outage | None = None
+    """When it last did not answer for long, if that may not be in the books yet."""
     incidents: tuple[str, ...] = ()
     """What its controller wants people to know of, as `kind:target`."""
 

@@ -76,7 +76,7 @@ class Store(Protocol):
         """Take an order back; whether there was one."""
 
     async def put_books(self, books: Books, seen_revision: int) -> bool:
-        """Write the error budget's books if nobody else did since; whether they were written."""
+        """Write the error budget's books if nobody else did since; whether they are what is written."""
 
     async def append(self, events: Sequence[Event]) -> None:
         """Add to the timeline. The oldest are forgotten beyond `EVENTS_KEPT`."""

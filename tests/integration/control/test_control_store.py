@@ -202,6 +202,7 @@ def test_books_are_written_by_who_has_seen_the_last(cluster: Cluster, prefix: st
     async def scenario() -> None:
         a = store_of(cluster, prefix)
         assert await a.put_books(Books(year=1, lost_s=2.0), 0)
+        assert await a.put_books(Books(year=1, lost_s=2.0), 0), "an attempt that comes a second time"
         assert not await a.put_books(Books(year=1, lost_s=9.0), 0)
         shared = await a.read_all()
         assert shared.books.lost_s == 2.0

@@ -119,9 +119,10 @@ def test_a_leader_that_was_started_anew_books_what_the_others_have_seen_meanwhil
     # It leads and does not know yet: what the others have measured is not forgotten for that.
     began = observed(here=B, sees=failing, reports={A: report(A, {}, sequence=1)})
     other.keep(desired(), began, Shared(leader=A), {}, now=3.5, unix=NOW)
-    assert other.unbooked_s == pytest.approx(3 / 3)
+    told = other.said(report(B, {C: LOST_ONE}))
+    assert told.unbooked_s == pytest.approx(3 / 3)
 
-    reports = {B: report(B, {C: LOST_ONE}, unbooked_s=other.unbooked_s), C: report(C, {}, unbooked_s=0.25)}
+    reports = {B: told, C: report(C, {}, unbooked_s=0.25)}
     leads = observed(here=A, is_leader=True, states=[state(C, "down")], reports=reports)
     anew.measure(desired(), leads, now=0.0, unix=NOW)
     kept = anew.keep(desired(), leads, Shared(leader=A), {}, now=0.0, unix=NOW)
@@ -133,22 +134,116 @@ def test_a_leader_that_was_started_anew_books_what_the_others_have_seen_meanwhil
 
     lives = observed(here=B, reports={A: report(A, sequence=2, is_leader=True, unbooked_s=0.0)})
     other.keep(desired(), lives, Shared(leader=A, books_revision=7), {}, now=4.0, unix=NOW)
-    assert other.unbooked_s == 0.0
+    assert other.said(report(B)).unbooked_s == 0.0
 
 
 def test_what_a_leader_had_not_booked_when_it_died_is_booked_by_who_follows_and_what_it_had_is_not() -> None:
     keeper = Bookkeeper(B)
 
-    def hears(unbooked_s: float, *, sequence: int, revision: int) -> None:
-        seen = observed(here=B, reports={A: report(A, sequence=sequence, is_leader=True, unbooked_s=unbooked_s)})
-        keeper.keep(desired(), seen, Shared(leader=A, books_revision=revision), {}, now=0.0, unix=NOW)
+    def hears(unbooked_s: float, *, sequence: int, of: int, revision: int) -> float:
+        said = report(A, sequence=sequence, is_leader=True, unbooked_s=unbooked_s, books_revision=of)
+        shared = Shared(leader=A, books_revision=revision)
+        keeper.keep(desired(), observed(here=B, reports={A: said}), shared, {}, now=0.0, unix=NOW)
+        return keeper.said(report(B)).unbooked_s
 
-    hears(1.5, sequence=1, revision=0)
-    assert keeper.unbooked_s == 1.5
-    hears(2.0, sequence=2, revision=9)
-    assert keeper.unbooked_s == 0.0, "it has booked since that report"
-    hears(0.5, sequence=3, revision=9)
-    assert keeper.unbooked_s == 0.5
+    assert hears(1.5, sequence=1, of=0, revision=0) == 1.5
+    assert hears(2.0, sequence=2, of=0, revision=9) == 0.0, "it has booked since that report"
+    assert hears(0.5, sequence=3, of=9, revision=9) == 0.5
+    assert hears(0.5, sequence=3, of=9, revision=12) == 0.0, "it has booked, and died"
+
+
+def test_what_others_said_of_older_books_is_not_booked_again() -> None:
+    keeper = Bookkeeper(B)
+    reports = {C: report(C, unbooked_s=2.0, books_revision=3)}
+    leads = observed(here=B, is_leader=True, reports=reports)
+    keeper.measure(desired(), leads, now=0.0, unix=NOW)
+    assert keeper.keep(desired(), leads, Shared(leader=B, books_revision=7), {}, now=0.0, unix=NOW) is None
+
+
+def test_a_leader_that_does_not_lead_for_a_round_forgets_nothing() -> None:
+    keeper = Bookkeeper(A)
+    failing = observed(sees=all_see(C, LOST_ONE), is_leader=True)
+    shared = Shared(leader=A, books_revision=4)
+    for number in range(3):
+        keeper.measure(desired(), failing, now=float(number), unix=NOW + number)
+        keeper.keep(desired(), failing, shared, {}, now=float(number), unix=NOW + number)
+    nobody = observed(sees=all_see(C, LOST_ONE))
+    keeper.keep(desired(), nobody, Shared(books_revision=4), {}, now=2.1, unix=NOW + 2.1)
+    assert keeper.said(report(A)).unbooked_s == pytest.approx(2 / 3)
+
+
+def alone_for(keeper: Bookkeeper, here: str, seconds: int) -> None:
+    """Let a controller have no answer from the store, nor from any region, from NOW on."""
+    keeper.measure(desired(), observed(here=here), now=0.0, unix=NOW - 60)
+    none = dict.fromkeys(NAMES, LOST_ONE)
+    silent = [name for name in NAMES if name != here]
+    for number in range(seconds + 1):
+        alone = observed(here=here, sees={here: none}, silent=silent, has_majority=False, alone_s=float(number))
+        keeper.measure(desired(), alone, now=float(number), unix=NOW + number)
+
+
+def test_an_outage_is_booked_although_the_leader_died_with_it() -> None:
+    keeper = Bookkeeper(B)
+    alone_for(keeper, B, 11)
+    # Its last report, and its last booking, are of just before, and had not been read.
+    last = report(A, sequence=5, is_leader=True, in_touch_since=NOW - 60, unbooked_s=0.5)
+    last = replace(last, at=NOW + 0.4)
+    shared = Shared(leader=A, books=Books(at=NOW + 0.4), books_revision=3)
+    back = observed(here=B, reports={A: last})
+    keeper.measure(desired(), back, now=11.0, unix=NOW + 11)
+    assert keeper.keep(desired(), back, shared, {}, now=11.0, unix=NOW + 11) is None
+    leads = observed(here=B, is_leader=True)
+    keeper.measure(desired(), leads, now=12.0, unix=NOW + 12)
+    kept = keeper.keep(desired(), leads, replace(shared, leader=B), {}, now=12.0, unix=NOW + 12)
+    assert kept is not None
+    books, (opened,) = kept
+    assert books.lost_s == pytest.approx(11.0)
+    assert opened.what == "journal_majority: bank"
+    keeper.was_kept()
+    again = keeper.keep(
+        desired(), leads, Shared(leader=B, books=books, books_revision=9), {}, now=12.5, unix=NOW + 12.5
+    )
+    assert again is not None
+    assert again[0].lost_s == books.lost_s
+    assert [event.kind for event in again[1]] == ["resolved"]
+
+
+def test_an_outage_that_others_have_measured_is_booked_once_by_a_leader_that_has_just_begun() -> None:
+    other, anew = Bookkeeper(B), Bookkeeper(A)
+    alone_for(other, B, 8)
+    back = observed(here=B, reports={A: report(A), C: report(C)})
+    other.measure(desired(), back, now=8.0, unix=NOW + 8)
+    other.keep(desired(), back, Shared(), {}, now=8.0, unix=NOW + 8)
+    reports = {B: replace(other.said(report(B)), at=NOW + 8)}
+    leads = observed(here=A, is_leader=True, reports=reports)
+    anew.measure(desired(), leads, now=0.0, unix=NOW + 9)
+    kept = anew.keep(desired(), leads, Shared(leader=A), {}, now=0.0, unix=NOW + 9)
+    assert kept is not None
+    assert kept[0].lost_s == pytest.approx(8.0)
+    anew.was_kept()
+    shared = Shared(leader=A, books=kept[0], books_revision=5)
+    kept = anew.keep(desired(), leads, shared, {}, now=0.5, unix=NOW + 9.5)
+    assert kept is not None
+    assert kept[0].lost_s == pytest.approx(8.0), "it is told once more, and booked"
+    other.keep(desired(), back, shared, {}, now=9.0, unix=NOW + 9)
+    assert other.said(report(B)).outage is None
+
+
+def test_what_a_region_saw_that_alone_was_cut_off_is_nobodys_loss() -> None:
+    cut, keeper = Bookkeeper(C), Bookkeeper(A)
+    alone_for(cut, C, 60)
+    cut.measure(desired(), observed(here=C), now=60.0, unix=NOW + 60)
+    told = replace(cut.said(report(C)), at=NOW + 60)
+    assert told.outage is not None
+    keeper.measure(desired(), observed(), now=0.0, unix=NOW - 60)
+    leads = observed(is_leader=True, reports={C: told})
+    keeper.measure(desired(), leads, now=1.0, unix=NOW + 60)
+    assert keeper.keep(desired(), leads, Shared(leader=A), {}, now=1.0, unix=NOW + 60) is None
+    lived = replace(keeper.said(report(A, sequence=1)), at=NOW + 60)
+    back = observed(here=C, is_leader=True, reports={A: lived})
+    cut.measure(desired(), back, now=60.5, unix=NOW + 60.5)
+    assert cut.keep(desired(), back, Shared(leader=C), {}, now=60.5, unix=NOW + 60.5) is None
+    assert cut.said(report(C)).outage is None
 
 
 def test_a_journal_without_a_majority_is_booked_when_it_is_over() -> None:
