@@ -53,6 +53,8 @@ class Bookkeeper:
         """Goes on."""
         self._outage: Outage | None = None
         """Is over, and may not be booked yet."""
+        self._gap_s: float | None = None
+        """What was lost while the store did not answer, of `_unbooked_s`: if it is in this round that it answers again."""
 
     def said(self, report: Report) -> Report:
         """Return a report with what others need to know to keep the books after us."""
@@ -97,11 +99,12 @@ class Bookkeeper:
         unix: float,
     ) -> tuple[Books, list[Event]] | None:
         """If this controller leads, return the books as they should be and what to tell; None for no change."""
+        gap_s, self._gap_s = self._gap_s, None
         outages = self._outages(desired, observed, shared, unix)
         if self._outage is not None and self._outage not in outages:
             self._outage = None
         if not observed.is_leader:
-            self._follow(observed, shared)
+            self._follow(observed, shared, gap_s)
             return None
         if not self._has_led:
             self._take_over(desired, observed, shared, now)
@@ -167,9 +170,9 @@ class Bookkeeper:
         """The store answers. An election is a gap like any other; a longer one is an outage, and judged apart."""
         alone, self._alone = self._alone, None
         if alone is not None and alone.length_s >= desired.timings.alone_s_max:
-            self._outage, self._in_touch_since = alone, unix
+            self._outage, self._in_touch_since, self._gap_s = alone, unix, 0.0
         elif alone is not None:
-            self._unbooked_s += alone.lost_s
+            self._unbooked_s, self._gap_s = self._unbooked_s + alone.lost_s, alone.lost_s
         self._in_touch_since = self._in_touch_since or unix
 
     def _outages(self, desired: Desired, observed: Observed, shared: Shared, unix: float) -> list[Outage]:
@@ -190,27 +193,29 @@ class Bookkeeper:
     def _take_over(self, desired: Desired, observed: Observed, shared: Shared, now: float) -> None:
         """Begin to lead: with the most that anybody has measured and that is not in the books as they are."""
         self._has_led = True
-        reports = [self.said(observed.reports[self._here]), *voices(desired, observed)]
-        known = [each.unbooked_s for each in reports if each.books_revision == shared.books_revision]
-        self._unbooked_s = max(known, default=0.0)
+        told = [(each.books_revision, each.unbooked_s) for each in voices(desired, observed)]
+        told.append((self._books_revision, self._unbooked_s))
+        self._unbooked_s = max((lost_s for revision, lost_s in told if revision == shared.books_revision), default=0.0)
         if self._unbooked_s > 0 and self._lost_at is None:
             self._lost_at = self._lost_from = now
 
-    def _follow(self, observed: Observed, shared: Shared) -> None:
+    def _follow(self, observed: Observed, shared: Shared, gap_s: float | None) -> None:
         """Go by what the leader says is not booked: it lives, so it has measured the same.
 
         One that does not know yet that it leads says nothing of the kind: it may have begun a moment ago, and will take
-        over what the others have measured. What was booked after a report is not in it.
+        over what the others have measured. What was booked after a report is not in it. And what is read first after a
+        gap, in which the store did not answer, may have been written before it, by one that died with it.
         """
         self._has_led = False
         leader = observed.reports.get(shared.leader)
         is_booked = shared.books_revision != self._books_revision
         self._books_revision = shared.books_revision
+        if is_booked:
+            self._unbooked_s = gap_s or 0.0
         if leader is not None and leader.is_leader and leader.sequence != self._leader_sequence:
             self._leader_sequence = leader.sequence
-            self._unbooked_s = leader.unbooked_s if leader.books_revision == shared.books_revision else 0.0
-        elif is_booked:
-            self._unbooked_s = 0.0
+            if gap_s is None:
+                self._unbooked_s = leader.unbooked_s if leader.books_revision == shared.books_revision else 0.0
 
     def _disturbances(
         self,

@@ -208,6 +208,22 @@ def test_an_outage_is_booked_although_the_leader_died_with_it() -> None:
     assert [event.kind for event in again[1]] == ["resolved"]
 
 
+@pytest.mark.parametrize("revision", [0, 3], ids=["not booked", "booked just before"])
+def test_what_was_lost_in_an_election_is_not_forgotten_for_a_report_of_before(revision: int) -> None:
+    keeper = Bookkeeper(B)
+    alone_for(keeper, B, 2)
+    last = replace(report(A, sequence=5, is_leader=True, books_revision=revision), at=NOW + 0.4)
+    shared = Shared(leader=A, books_revision=revision)
+    back = observed(here=B, reports={A: last})
+    for number in range(2):
+        keeper.measure(desired(), back, now=2.0 + number / 4, unix=NOW + 2)
+        assert keeper.keep(desired(), back, shared, {}, now=2.0, unix=NOW + 2) is None
+        assert keeper.said(report(B)).unbooked_s == pytest.approx(2.0)
+    lives = observed(here=B, reports={A: replace(last, sequence=6, unbooked_s=1.5)})
+    keeper.keep(desired(), lives, shared, {}, now=2.5, unix=NOW + 2.5)
+    assert keeper.said(report(B)).unbooked_s == 1.5
+
+
 def test_an_outage_that_others_have_measured_is_booked_once_by_a_leader_that_has_just_begun() -> None:
     other, anew = Bookkeeper(B), Bookkeeper(A)
     alone_for(other, B, 8)
