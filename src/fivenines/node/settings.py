@@ -6,7 +6,8 @@ from dataclasses import dataclass
 __all__ = ["OPEN_FILES_MAX", "FleetSettings", "Identity", "Limits", "NodeSettings"]
 
 OPEN_FILES_MAX = 65_536
-"""More would be of no use; and where a thousand million are allowed, closing all that may be open takes minutes."""
+"""Files that a process lets itself open. More would be of no use; and where a thousand million are allowed, closing all
+that may be open takes minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

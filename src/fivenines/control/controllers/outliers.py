@@ -4,7 +4,7 @@ A node that is down the edge sees by itself. One that limps it does not: it answ
 request slow. Here each server of a pool is compared with the median of the others, over the last seconds. One that
 stands out gets weight 0 for `ejected_s`, doubled each time in a row; then a small weight, as a probe; and from there
 full weight if it does as well as its peers, or none again if it does not. Who has only just come up is not judged
-by how long it takes: its first answers are slow, and without it a pool of two would hang on a single node.
+by how long it takes: its first answers are slow, and to take it out would leave a pool of two with a single node.
 
 At most half of a pool, rounded down, is out at once, so never the last one, and never so many that those that remain
 could not carry what comes in. With these floors a bad comparison costs capacity, and not the service. (The scheme is
