@@ -54,7 +54,7 @@ class Bookkeeper:
         self._outage: Outage | None = None
         """Is over, and may not be booked yet."""
         self._gap_s: float | None = None
-        """What was lost while the store did not answer, of `_unbooked_s`: if it is in this round that it answers again."""
+        """What was lost, of `_unbooked_s`, while the store did not answer: if it answers again in this round."""
 
     def said(self, report: Report) -> Report:
         """Return a report with what others need to know to keep the books after us."""
