@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fivenines.drill.checker import Evidence, Sampling, gather, judge, places_of
+from fivenines.drill.checker import Evidence, Sampling, Told, gather, judge, places_of
 from fivenines.drill.drills.clients import plan_for
 from fivenines.drill.load.plan import Plan
 from fivenines.drill.load.running import RunningLoad
 from fivenines.drill.load.shapes import Steady
 from fivenines.drill.running import RunningPlatform
+from fivenines.ledger import Posting
 from tests.e2e.platforms import played
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
@@ -72,8 +73,28 @@ def test_everybody_tells_the_same(tmp_path: Path) -> None:
     check_that_it_has_looked(evidence)
 
 
+def raised(told: Told) -> Told:
+    """Tell of a thousand more in each posting."""
+    postings = tuple(Posting(each.source, each.destination, each.amount + 1_000) for each in told.postings or ())
+    return told._replace(postings=postings)
+
+
 def check_that_it_has_looked(evidence: Evidence) -> None:
     """A journal that had lost its end, or an amount that was another: nobody agrees any more."""
+    histories = [
+        *(feed.events for feed in evidence.feeds.values()),
+        *(sql.transactions for sql in evidence.sql.values()),
+    ]
+    assert all(each.postings is not None for told in histories for each in told)
+    assert all(each.effects is not None for sql in evidence.sql.values() for each in sql.transactions)
+    for name, feed in evidence.feeds.items():
+        liar = replace(feed, events=[raised(each) for each in feed.events])
+        found = judge(replace(evidence, feeds={**evidence.feeds, name: liar}))
+        assert found.counts["history differs"] == sum(bool(each.amount) for each in feed.events) > 0, name
+    for name, sql in evidence.sql.items():
+        liars = replace(sql, transactions=[raised(each) for each in sql.transactions])
+        found = judge(replace(evidence, sql={**evidence.sql, name: liars}))
+        assert found.counts["history differs"] == sum(bool(each.amount) for each in sql.transactions) > 0, name
     shorter = judge(replace(evidence, frames=evidence.frames[: evidence.until - 1], until=0))
     assert shorter.counts["books differ"] >= len({each.node for each in evidence.nodes})
     victim = next(each for each in evidence.asked if each.outcome == "posted")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from bench.checker import command_of
-from fivenines.drill.checker import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
+from fivenines.drill.checker import ArchiveSaid, Effected, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
 from fivenines.drill.checker.course import Totals
 from fivenines.drill.load.asked import Asked
 from fivenines.journal import Frame
@@ -24,6 +24,7 @@ from fivenines.ledger import (
     OpenAccount,
     Outcome,
     Post,
+    Posting,
     PostOne,
     RegisterAsset,
     Release,
@@ -60,6 +61,10 @@ class Ledger:
     """All accounts after each position, from 0 on."""
     chain: list[bytes] = field(default_factory=lambda: [bytes(32)])
     told: list[Told] = field(default_factory=list)
+    written: list[Told] = field(default_factory=list)
+    """The same in SQL, which tells of effects, too."""
+    left: dict[bytes, dict[tuple[str, str], int]] = field(default_factory=dict)
+    """Of each open hold."""
     decided: dict[bytes, tuple[str, int]] = field(default_factory=dict)
 
     def append(self, commands: Sequence[Command]) -> int:
@@ -76,6 +81,7 @@ class Ledger:
             if id and id not in self.decided:
                 self.decided[id] = Outcome(outcome).name, position
                 self.told.append(told(command, position, item, Outcome(outcome).name))
+                self.written.append(self._written(self.told[-1]))
                 item += 1
         accounts = self.state.accounts
         self.books.append(
@@ -87,20 +93,40 @@ class Ledger:
         self.chain.append(self.state.outcomes_digest)
         return position
 
+    def _written(self, told: Told) -> Told:
+        """Add what SQL tells beside: what the postings did, and what became of the rest of a hold."""
+        asked = told.postings or ()
+        rest: list[Effected] = []
+        if told.outcome == "held":
+            self.left[told.id] = {(each.source, each.destination): each.amount for each in asked}
+        elif told.outcome in {"settled", "released"}:
+            left = self.left[told.hold]
+            for each in asked:
+                left[each.source, each.destination] -= each.amount
+            if not asked or told.is_final or not any(left.values()):
+                how = "settle_rest" if told.kind == "settle" and not asked else "give_back"
+                rest = [Effected(how, *ends, amount) for ends, amount in self.left.pop(told.hold).items() if amount]
+        effect = told.kind if told.outcome in DONE else "refused"
+        effects = [*(Effected(effect, each.source, each.destination, each.amount) for each in asked), *rest]
+        return told._replace(effects=tuple(sorted(effects)))
+
 
 def told(command: Command, position: int, item: int, outcome: str) -> Told:
+    kind, hold, is_final = "post", b"", True
+    postings: tuple[Posting, ...] = ()
     match command:
         case PostOne():
-            return Told(position, item, command.id, "post", outcome, b"", command.amount)
+            postings = (Posting(command.source, command.destination, command.amount),)
         case Post() | Hold():
-            kind = "post" if isinstance(command, Post) else "hold"
-            return Told(position, item, command.id, kind, outcome, b"", sum(each.amount for each in command.postings))
+            kind, postings = "post" if isinstance(command, Post) else "hold", command.postings
         case Settle():
-            amount = sum(each.amount for each in command.postings)
-            return Told(position, item, command.id, "settle", outcome, command.hold, amount, command.final)
+            kind, hold, is_final, postings = "settle", command.hold, command.final, command.postings
         case Release():
-            return Told(position, item, command.id, "release", outcome, command.hold)
-    raise AssertionError(command)
+            kind, hold = "release", command.hold
+        case _:
+            raise AssertionError(command)
+    amount = sum(each.amount for each in postings)
+    return Told(position, item, command.id, kind, outcome, hold, amount, is_final, postings)
 
 
 class World:
@@ -158,8 +184,8 @@ class World:
             ],
             feeds={"a": feed, "b": later},
             sql={
-                "sql": SqlSaid(position=last, transactions=ledger.told, accounts=ledger.books[last], balances=rows),
-                "older sql": SqlSaid(position=last, transactions=ledger.told, accounts=ledger.books[last]),
+                "sql": SqlSaid(position=last, transactions=ledger.written, accounts=ledger.books[last], balances=rows),
+                "older sql": SqlSaid(position=last, transactions=ledger.written, accounts=ledger.books[last]),
             },
             archives={
                 name: ArchiveSaid(digests={frame.position: frame.digest for frame in ledger.frames}) for name in "xy"

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from bench.checker import command_of
-from fivenines.drill.checker import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
+from fivenines.drill.checker import ArchiveSaid, Effected, Evidence, NodeSaid, SqlSaid, Told
 from fivenines.drill.checker.course import Totals
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Guarantee
@@ -378,16 +378,24 @@ def _told_with(
     world: World, chance: Random, change: Callable[[list[Told]], object], *, least: int = 1
 ) -> Evidence | None:
     """Change what a feed or a database tells."""
+    where = chance.choice((_events_with, _sql_with))
+    return where(world, change) if len(world.ledger().told) >= least else None
+
+
+def _events_with(world: World, change: Callable[[list[Told]], object]) -> Evidence:
     evidence = world.evidence()
-    told = list(evidence.feeds["a"].events)
-    if len(told) < least:
-        return None
+    feed = evidence.feeds["a"]
+    told = list(feed.events)
     change(told)
-    if chance.random() < 0.5:
-        feed = FeedSaid(position=evidence.feeds["a"].position, events=told)
-        return replace(evidence, feeds={**evidence.feeds, "a": feed})
-    sql: SqlSaid = replace(evidence.sql["sql"], transactions=told)
-    return replace(evidence, sql={**evidence.sql, "sql": sql})
+    return replace(evidence, feeds={**evidence.feeds, "a": replace(feed, events=told)})
+
+
+def _sql_with(world: World, change: Callable[[list[Told]], object]) -> Evidence:
+    evidence = world.evidence()
+    sql = evidence.sql["sql"]
+    told = list(sql.transactions)
+    change(told)
+    return replace(evidence, sql={**evidence.sql, "sql": replace(sql, transactions=told)})
 
 
 @planted("missing from history", "acknowledged is durable")
@@ -402,7 +410,7 @@ def a_history_that_is_behind(world: World, chance: Random) -> Evidence | None:
     ledger = world.ledger()
     behind = SqlSaid(
         position=last - 1,
-        transactions=[each for each in ledger.told if each.position < last],
+        transactions=[each for each in ledger.written if each.position < last],
         accounts=ledger.books[last - 1],
     )
     return replace(evidence, sql={"sql": behind})
@@ -438,6 +446,92 @@ def told_of_what_never_was(world: World, chance: Random) -> Evidence | None:
         told.append(Told(told[-1].position, told[-1].item + 1, bytes(16), "post", "posted"))
 
     return _told_with(world, chance, change)
+
+
+# What a transaction was told to ask for, or to do: each lie once in a feed, and once in SQL.
+
+
+def _another_amount(told: Told, _all: Sequence[Told]) -> Told:
+    first, *others = told.postings or ()
+    return _asking(told, Posting(first.source, first.destination, first.amount + 1), *others)
+
+
+def _swapped_accounts(told: Told, _all: Sequence[Told]) -> Told:
+    first, *others = told.postings or ()
+    return _asking(told, Posting(first.destination, first.source, first.amount), *others)
+
+
+def _asking(told: Told, *postings: Posting) -> Told:
+    effects = told.effects
+    if effects is not None:
+        effect = told.kind if told.outcome in DONE else "refused"
+        rest = [each for each in effects if each.effect in {"settle_rest", "give_back"}]
+        asked = [Effected(effect, each.source, each.destination, each.amount) for each in postings]
+        effects = tuple(sorted([*asked, *rest]))
+    return told._replace(postings=postings, amount=sum(each.amount for each in postings), effects=effects)
+
+
+def _a_foreign_hold(told: Told, all: Sequence[Told]) -> Told:
+    others = [each.id for each in all if each.kind == "hold" and each.id != told.hold]
+    return told._replace(hold=others[0] if others else bytes(16))
+
+
+def _another_finality(told: Told, _all: Sequence[Told]) -> Told:
+    return told._replace(is_final=not told.is_final)
+
+
+def _another_rest(told: Told, _all: Sequence[Told]) -> Told:
+    effects = [
+        each if each.effect not in {"settle_rest", "give_back"} else each._replace(amount=each.amount + 1)
+        for each in told.effects or ()
+    ]
+    return told._replace(effects=tuple(effects))
+
+
+def _another_effect(told: Told, _all: Sequence[Told]) -> Told:
+    return told._replace(effects=tuple(each._replace(effect="refused") for each in told.effects or ()))
+
+
+def _says(where: Any, is_victim: Callable[[Told], object], change: Callable[[Told, Sequence[Told]], Told]) -> Lie:
+    def lie(world: World, chance: Random) -> Evidence | None:
+        victims = [number for number, each in enumerate(world.ledger().written) if is_victim(each)]
+        number = some(chance, victims)
+        if number is None:
+            return None
+
+        def alter(told: list[Told]) -> None:
+            told[number] = change(told[number], told)
+
+        evidence: Evidence = where(world, alter)
+        return evidence
+
+    return lie
+
+
+def _plant_what_is_said() -> None:
+    for where, place in (("events", _events_with), ("sql", _sql_with)):
+        lies: list[Lie] = [
+            _says(place, lambda told: told.postings, _another_amount),
+            _says(place, lambda told: told.postings, _swapped_accounts),
+            _says(place, lambda told: told.hold, _a_foreign_hold),
+            _says(place, lambda told: told.kind == "settle", _another_finality),
+        ]
+        for name, lie in zip(("another_amount", "swapped_accounts", "foreign_hold", "finality"), lies, strict=True):
+            PLANTED[f"{name}_in_{where}"] = "history differs", "strictly serializable", lie
+    rests = {"settle_rest", "give_back"}
+    PLANTED["another_rest_in_sql"] = (
+        "history differs",
+        "strictly serializable",
+        _says(_sql_with, lambda told: {each.effect for each in told.effects or ()} & rests, _another_rest),
+    )
+    PLANTED["another_effect_in_sql"] = (
+        "history differs",
+        "strictly serializable",
+        _says(_sql_with, lambda told: told.outcome in DONE and told.effects, _another_effect),
+    )
+
+
+_plant_what_is_said()
 
 
 @planted("hold settled twice", "exactly once")

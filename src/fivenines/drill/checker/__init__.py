@@ -17,7 +17,7 @@
     books          the judge of the demo, whose books state by themselves what is right
 """
 
-from fivenines.drill.checker.evidence import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
+from fivenines.drill.checker.evidence import ArchiveSaid, Effected, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
 from fivenines.drill.checker.gathering import Places, gather, gather_from, places_of
 from fivenines.drill.checker.judging import JUDGED, Judgement, judge
 from fivenines.drill.checker.sampling import Sampling
@@ -26,6 +26,7 @@ from fivenines.drill.checker.stretches import Stretch, stretch
 __all__ = [
     "JUDGED",
     "ArchiveSaid",
+    "Effected",
     "Evidence",
     "FeedSaid",
     "Judgement",

@@ -144,6 +144,8 @@ class Course:
     """Ids that were refused for their time: with the position and the outcome."""
     accounts: dict[str, AccountCourse] = field(default_factory=dict)
     holds: dict[bytes, HoldCourse] = field(default_factory=dict)
+    rests: dict[bytes, tuple[Posting, ...]] = field(default_factory=dict)
+    """What a settlement took of its hold without naming it, or a settlement or a release gave back, by its id."""
     digests: list[bytes] = field(default_factory=list)
     """Of each frame, from position 1 on."""
     outcomes: list[bytes] = field(default_factory=lambda: [bytes(32)])
@@ -369,6 +371,8 @@ class _Worker:
                 return refusal
         if self._would_overflow(wanted):
             return Outcome.total_overflow
+        if not command.postings:
+            self.course.rests[command.id] = _postings(wanted)
         for (source, destination), amount in wanted.items():
             self._move(Posting(source, destination, amount), -1, held=True)
             self._move(Posting(source, destination, amount), 1, held=False)
@@ -376,6 +380,7 @@ class _Worker:
             if not found.remaining[source, destination]:
                 del found.remaining[source, destination]
         if command.final or not found.remaining:
+            self.course.rests.setdefault(command.id, _postings(found.remaining))
             self._end(found, Outcome.settled)
         return Outcome.settled
 
@@ -393,6 +398,7 @@ class _Worker:
         found = self._open_hold(command.hold)
         if isinstance(found, Outcome):
             return found
+        self.course.rests[command.id] = _postings(found.remaining)
         self._end(found, Outcome.released)
         return Outcome.released
 
@@ -412,8 +418,8 @@ class _Worker:
         return hold
 
     def _end(self, hold: HoldCourse, how: Outcome) -> None:
-        for (source, destination), amount in hold.remaining.items():
-            self._move(Posting(source, destination, amount), -1, held=True)
+        for posting in _postings(hold.remaining):
+            self._move(posting, -1, held=True)
         hold.remaining, hold.ended = {}, how
 
     # --- assets, accounts, rules
@@ -467,6 +473,10 @@ class _Worker:
             raise ValueError(f"frame {self.course.position} activates rules {version}, which are not known here")
         self._rules = RULES[version]
         return Outcome.done
+
+
+def _postings(amounts: dict[tuple[str, str], int]) -> tuple[Posting, ...]:
+    return tuple(Posting(source, destination, amount) for (source, destination), amount in amounts.items())
 
 
 def _refuse_status(source: _Account, destination: _Account) -> Outcome | None:

@@ -11,8 +11,18 @@ from typing import NamedTuple
 from fivenines.drill.checker.course import Totals
 from fivenines.drill.load.asked import Asked
 from fivenines.journal import Frame
+from fivenines.ledger import Posting
 
-__all__ = ["ArchiveSaid", "Evidence", "FeedSaid", "NodeSaid", "SqlSaid", "Told"]
+__all__ = ["ArchiveSaid", "Effected", "Evidence", "FeedSaid", "NodeSaid", "SqlSaid", "Told"]
+
+
+class Effected(NamedTuple):
+    """A posting in history in SQL, and what it did."""
+
+    effect: str
+    source: str
+    destination: str
+    amount: int
 
 
 class Told(NamedTuple):
@@ -29,6 +39,11 @@ class Told(NamedTuple):
     amount: int = 0
     """The sum of the postings that it asked for; 0: all that was held."""
     is_final: bool = True
+    """False of a settlement that keeps the rest held."""
+    postings: tuple[Posting, ...] | None = None
+    """What it asked for, in that order; None: no more is known than the amount."""
+    effects: tuple[Effected, ...] | None = None
+    """What became of that and of the rest of its hold, sorted; None: a feed does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

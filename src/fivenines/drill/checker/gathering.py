@@ -10,6 +10,7 @@ more. Who does not get there, or does not answer, is written down as not heard, 
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from fivenines.drill.checker.course import Totals
-from fivenines.drill.checker.evidence import ArchiveSaid, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
+from fivenines.drill.checker.evidence import ArchiveSaid, Effected, Evidence, FeedSaid, NodeSaid, SqlSaid, Told
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.running import RunningPlatform
 from fivenines.historian.sql import SqlHistoryError, open_engine, projections
@@ -29,6 +30,7 @@ from fivenines.historian.sql.schema import Effect, tables_of
 from fivenines.journal import Frame, JournalError
 from fivenines.journal.archive import Archive, ArchiveError, MissingFramesError, ObjectDamagedError, open_store
 from fivenines.journal.etcd import EtcdJournal, EtcdJournalSettings
+from fivenines.ledger import Posting
 from fivenines.platform.local.programs import archive_of
 from fivenines.platform.topology import PORTS, Topology
 
@@ -51,8 +53,8 @@ _PAGE: Final = 1_000
 _LOOK_S: Final = 0.1
 _TIMEOUT_S: Final = 20.0
 _TRIES: Final = 20
-_MOVED: Final = frozenset({Effect.post, Effect.hold, Effect.settle})
-"""What a posting in SQL was asked for by; what a settlement of all took beside that, nobody named."""
+_ASKED: Final = frozenset({Effect.post, Effect.hold, Effect.settle, Effect.refused})
+"""The effects of postings in SQL that a transaction named; what it did to the rest of a hold, it did not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class _Platform(msgspec.Struct):
 
 
 class _Posting(msgspec.Struct):
+    source: str
+    destination: str
     amount: int
 
 
@@ -390,6 +394,7 @@ def _told(event: _Event) -> Told:
         hold=_id(data.hold or ""),
         amount=sum(each.amount for each in data.postings),
         is_final=data.final,
+        postings=tuple(Posting(each.source, each.destination, each.amount) for each in data.postings),
     )
 
 
@@ -418,7 +423,9 @@ def read_sql(url: str) -> SqlSaid:
         tables = tables_of(active.version)
         with engine.connect() as connection:
             frames = connection.execute(select(tables.frames.c.position)).scalars().all()
-            postings = connection.execute(select(tables.postings)).all()
+            postings = connection.execute(
+                select(tables.postings).order_by(*(tables.postings.c[name] for name in ("position", "item", "line")))
+            ).all()
             rows = connection.execute(
                 select(tables.transactions).order_by(tables.transactions.c.position, tables.transactions.c.item)
             ).all()
@@ -432,19 +439,20 @@ def read_sql(url: str) -> SqlSaid:
                 ]
     finally:
         engine.dispose()
-    amounts: dict[tuple[int, int], int] = {}
+    effects: dict[tuple[int, int], list[Effected]] = defaultdict(list)
     for row in postings:
-        if row.effect in _MOVED:
-            amounts[row.position, row.item] = amounts.get((row.position, row.item), 0) + row.amount
+        effected = Effected(row.effect, row.source, row.destination, row.amount)
+        effects[row.position, row.item].append(effected)
     return SqlSaid(
         position=max(frames, default=0),
-        transactions=[_row(row, amounts.get((row.position, row.item), 0)) for row in rows],
+        transactions=[_row(row, effects.get((row.position, row.item), [])) for row in rows],
         accounts={row.id: _totals(row) for row in accounts},
         balances=balances,
     )
 
 
-def _row(row: Any, amount: int) -> Told:
+def _row(row: Any, effects: list[Effected]) -> Told:
+    asked = tuple(Posting(*each[1:]) for each in effects if each.effect in _ASKED)
     return Told(
         position=row.position,
         item=row.item,
@@ -452,8 +460,10 @@ def _row(row: Any, amount: int) -> Told:
         kind=row.kind,
         outcome=row.outcome,
         hold=row.hold or b"",
-        amount=amount,
+        amount=sum(each.amount for each in asked),
         is_final=row.final is not False,
+        postings=asked,
+        effects=tuple(sorted(effects)),
     )
 
 

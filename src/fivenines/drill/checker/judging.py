@@ -1,13 +1,14 @@
 """The judge: hears all rules, counts what is wrong, and says of each guarantee whether it was kept. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from fivenines.drill.checker.case import Case
 from fivenines.drill.checker.evidence import Evidence
-from fivenines.drill.checker.rules import RULES, searched
+from fivenines.drill.checker.rules import RULES, Searched, no_order, search
 from fivenines.drill.results import Finding, Guarantee, GuaranteeVerdict
 
 __all__ = ["JUDGED", "Judgement", "judge"]
@@ -57,8 +58,8 @@ class Judgement:
 
     @property
     def doubled(self) -> int:
-        """Carried out more than once."""
-        return self.counts.get("doubled", 0) + self.counts.get("hold settled twice", 0)
+        """Carried out more than once, or told of so by a history: each tells of everything once."""
+        return sum(self.counts.get(kind, 0) for kind in ("doubled", "hold settled twice", "doubled in history"))
 
     @property
     def reordered(self) -> int:
@@ -85,13 +86,13 @@ def judge(evidence: Evidence) -> Judgement:
     counts: Counter[str] = Counter()
     broken: dict[Guarantee, Finding] = {}
     told: list[Finding] = []
-    for rule in RULES:
-        for finding in rule(case):
-            counts[finding.kind] += 1
-            broken.setdefault(finding.guarantee, finding)
-            if counts[finding.kind] <= _EACH_MAX:
-                told.append(finding)
-    looked_at = _looked_at(case)
+    searched = search(case)
+    for finding in chain(chain.from_iterable(rule(case) for rule in RULES), no_order(searched)):
+        counts[finding.kind] += 1
+        broken.setdefault(finding.guarantee, finding)
+        if counts[finding.kind] <= _EACH_MAX:
+            told.append(finding)
+    looked_at = _looked_at(case, searched)
     has_any = bool(case.acknowledged)
     verdicts = [
         GuaranteeVerdict(
@@ -113,13 +114,12 @@ def judge(evidence: Evidence) -> Judgement:
     )
 
 
-def _looked_at(case: Case) -> dict[Guarantee, str]:
+def _looked_at(case: Case, searched: Sequence[Searched]) -> dict[Guarantee, str]:
     """Say how much was looked at for each guarantee."""
     evidence, course = case.evidence, case.course
     refused = sum(each.is_undone for each in case.writes)
     maybe = sum(bool(each.error) and not each.is_undone for each in case.writes)
     holds = sum(each.kind == "hold" for each in case.writes)
-    groups, operations = searched(case)
     totals = sum(each.kind == "total" for each in case.reads)
     witnesses = (
         f"{_many(len({each.node for each in evidence.nodes}), 'node')}, {_many(len(evidence.feeds), 'event feed')}, "
@@ -128,8 +128,8 @@ def _looked_at(case: Case) -> dict[Guarantee, str]:
     return {
         "acknowledged is durable": f"{len(case.acknowledged):,} acknowledged are in the journal, {witnesses}",
         "strictly serializable": f"{len(case.asked):,} requests in the order of {course.position:,} frames respect "
-        f"real time; {len(evidence.nodes):,} samples of all balances; {totals:,} sums of the bank test; an order found "
-        f"without the journal for {operations:,} operations on {_many(groups, 'group')} of accounts",
+        f"real time; {len(evidence.nodes):,} samples of all balances; {totals:,} sums of the bank test; "
+        f"{_orders(searched)}",
         "read your writes": f"{len(case.reads) - totals:,} reads show no less than their client had seen",
         "exactly once": f"{len(case.writes):,} transactions with {maybe:,} in doubt and {holds:,} holds; "
         f"{sum(map(len, course.found_again.values())):,} found again in the journal, and decided once",
@@ -137,6 +137,18 @@ def _looked_at(case: Case) -> dict[Guarantee, str]:
         "corruption is found": f"{course.position:,} digests follow from each other, and are those of "
         f"{_many(len(evidence.archives), 'archive')}",
     }
+
+
+def _orders(searched: Sequence[Searched]) -> str:
+    """Say for how much there is an order, and of how much nobody knows."""
+    found = [each.operations for each in searched if not each.is_given_up and each.violation is None]
+    given_up = [each.operations for each in searched if each.is_given_up]
+    said = f"an order found without the journal for {_many(sum(found), 'operation')} on {_many(len(found), 'group')} "
+    said += "of accounts"
+    if given_up:
+        said += f", the search given up as too large for {_many(sum(given_up), 'operation')} on "
+        said += _many(len(given_up), "group")
+    return said
 
 
 def _many(count: int, one: str, many: str = "") -> str:

@@ -109,7 +109,8 @@ def moves(decision: Decision) -> str:
                 f"{each.amount} from {each.source} to {each.destination}" for each in command.postings
             )
         case Settle():
-            what = f"settle {sum(each.amount for each in command.postings) or 'all'} of hold {_name(command.hold)}"
+            how = "" if command.final else ", and keep the rest held"
+            what = f"settle {sum(each.amount for each in command.postings) or 'all'} of hold {_name(command.hold)}{how}"
         case Release():
             what = f"release hold {_name(command.hold)}"
         case _:

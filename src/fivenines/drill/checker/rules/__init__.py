@@ -1,4 +1,7 @@
-"""The rules, a file for each family: each a function that looks at a case and yields what is wrong with it."""
+"""The rules, a file for each family: each a function that looks at a case and yields what is wrong with it.
+
+The search for an order stands apart: it costs the most, and also tells how much of it was given up.
+"""
 
 from fivenines.drill.checker.case import Rule
 from fivenines.drill.checker.rules.answers import contradicted, done_though_refused, doubled, lost
@@ -7,9 +10,9 @@ from fivenines.drill.checker.rules.histories import broken_chain, differing_arch
 from fivenines.drill.checker.rules.holds import holds_settled_twice
 from fivenines.drill.checker.rules.order import reordered, stale_linearizable
 from fivenines.drill.checker.rules.reads import changed_sums, stale_reads, wrong_reads
-from fivenines.drill.checker.rules.searching import no_order, searched
+from fivenines.drill.checker.rules.searching import Searched, no_order, search
 
-__all__ = ["RULES", "searched"]
+__all__ = ["RULES", "Searched", "no_order", "search"]
 
 RULES: tuple[Rule, ...] = (
     *(lost, doubled, done_though_refused, contradicted),
@@ -18,5 +21,4 @@ RULES: tuple[Rule, ...] = (
     *(differing_books, unbalanced_books, beyond_limits),
     holds_settled_twice,
     *(broken_chain, differing_archives, differing_histories, unheard),
-    no_order,
 )

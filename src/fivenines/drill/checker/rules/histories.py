@@ -2,19 +2,23 @@
 
 - `broken_chain`: each frame's digest follows from the one before and from what is in it;
 - `differing_archives`: an archive has every frame up to where all must be, and each with the journal's digest;
-- `differing_histories`: a feed or a database tells of each transaction once, in the journal's order, with the outcome
-  that the journal comes to, and of no other;
+- `differing_histories`: a feed or a database tells of each transaction once, in the journal's order, as it was asked
+  for there and with the outcome that the journal comes to, and of no other;
 - `unheard`: who did not answer cannot be believed either.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from fivenines.drill.checker.case import Case
-from fivenines.drill.checker.evidence import Told
+from fivenines.drill.checker.course import Decision
+from fivenines.drill.checker.evidence import Effected, Told
 from fivenines.drill.checker.telling import decided, history, moves
 from fivenines.drill.results import Finding
 from fivenines.ids import as_text
 from fivenines.journal.format import DIGEST_NONE, frame_digest
+from fivenines.ledger import Posting, PostOne
 
 __all__ = ["broken_chain", "differing_archives", "differing_histories", "unheard"]
 
@@ -26,6 +30,21 @@ HISTORY_DOUBLED = "doubled in history"
 HISTORY_REORDERED = "reordered in history"
 HISTORY_DIFFERS = "history differs"
 UNHEARD = "not heard"
+
+_SAID: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "position": "frame",
+        "item": "item",
+        "kind": "kind",
+        "outcome": "outcome",
+        "hold": "hold",
+        "amount": "amount",
+        "is_final": "whether it is final",
+        "postings": "postings",
+        "effects": "effects",
+    }
+)
+"""What is told of a transaction beside its id, in words."""
 
 
 def broken_chain(case: Case) -> Iterator[Finding]:
@@ -100,7 +119,7 @@ def _differing(case: Case, by: str, told: Sequence[Told], after: int, until: int
     last = (0, -1)
     for each in told:
         decision = decisions.get(each.id)
-        said = f"{by}: {each.kind} {_name(each.id)} → {each.outcome}, frame {each.position}, item {each.item}"
+        said = f"{by}: {_words(each)}"
         if each.id in seen:
             yield Finding(
                 kind=HISTORY_DOUBLED,
@@ -121,8 +140,9 @@ def _differing(case: Case, by: str, told: Sequence[Told], after: int, until: int
                 history=(f"{by}: before it, frame {last[0]}, item {last[1]}", said, decided(decision)),
             )
         last = max(last, (each.position, each.item))
-        if (each.position, each.item, each.kind, each.outcome) != (*decision[1:5],):
-            yield _differs(f"{by} tells otherwise of {moves(decision)}", said, decided(decision))
+        right = _right(case, decision, each)
+        if each != right:
+            yield _told_otherwise(by, decision, each, right)
     for decision in decisions.values():
         if after < decision.position <= until and decision.item >= 0 and decision.id not in seen:
             asked = case.by_id.get(decision.id)
@@ -132,6 +152,67 @@ def _differing(case: Case, by: str, told: Sequence[Told], after: int, until: int
                 what=f"{by} lacks {moves(decision)}",
                 history=history([asked] if asked else [], decided(decision)),
             )
+
+
+def _right(case: Case, decision: Decision, told: Told) -> Told:
+    """Say of a decision what the journal says, as far as a history tells of it at all."""
+    command = decision.command
+    if isinstance(command, PostOne):
+        asked: tuple[Posting, ...] = (Posting(command.source, command.destination, command.amount),)
+    else:
+        asked = getattr(command, "postings", ())
+    return Told(
+        position=decision.position,
+        item=decision.item,
+        id=decision.id,
+        kind=decision.kind,
+        outcome=decision.outcome,
+        hold=getattr(command, "hold", b""),
+        amount=sum(each.amount for each in asked),
+        is_final=getattr(command, "final", True),
+        postings=None if told.postings is None else asked,
+        effects=None if told.effects is None else tuple(sorted(_effects(case, decision, asked))),
+    )
+
+
+def _effects(case: Case, decision: Decision, asked: Sequence[Posting]) -> Iterator[Effected]:
+    """Yield what became of what was asked, and of the rest of a hold, in the words of `docs/sql-history.md`."""
+    yield from _effected(decision.kind if decision.is_done else "refused", asked)
+    takes_rest = decision.kind == "settle" and not asked
+    yield from _effected("settle_rest" if takes_rest else "give_back", case.course.rests.get(decision.id, ()))
+
+
+def _effected(effect: str, postings: Iterable[Posting]) -> Iterator[Effected]:
+    return (Effected(effect, each.source, each.destination, each.amount) for each in postings)
+
+
+def _told_otherwise(by: str, decision: Decision, told: Told, right: Told) -> Finding:
+    """Name what differs, and show both; effects only where nothing else shows it."""
+    fields = [name for name in _SAID if getattr(told, name) != getattr(right, name)]
+    if "postings" in fields:
+        fields = [name for name in fields if name not in {"amount", "effects"}]
+    if "effects" not in fields:
+        told, right = told._replace(effects=None), right._replace(effects=None)
+    what = f"{by} tells otherwise of {moves(decision)}: {', '.join(_SAID[name] for name in fields)}"
+    return _differs(what, f"{by}: {_words(told)}", f"journal: {_words(right)}")
+
+
+def _words(told: Told) -> str:
+    """Say all that is told of a transaction."""
+    if told.postings:
+        moved = ", ".join(f"{each.amount} from {each.source} to {each.destination}" for each in told.postings)
+    else:
+        moved = str(told.amount) if told.amount else "all" if told.kind == "settle" else ""
+    what = f"{told.kind} {moved}".rstrip()
+    if told.hold:
+        what += f" of hold {_name(told.hold)}"
+    if not told.is_final:
+        what += ", and keep the rest held"
+    what += f" ({_name(told.id)}) → {told.outcome}, frame {told.position}, item {told.item}"
+    if told.effects is not None:
+        done = (f"{each.effect} {each.amount} from {each.source} to {each.destination}" for each in told.effects)
+        what += f", with {', '.join(done) or 'no effect'}"
+    return what
 
 
 def _differs(what: str, *lines: str) -> Finding:

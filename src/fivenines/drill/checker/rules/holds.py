@@ -54,7 +54,7 @@ def _wrong(case: Case, by: str, told: Sequence[Told]) -> Iterator[Finding]:
         if held is None and (known := case.course.holds.get(hold)) is not None:
             held = known.amount  # its own answer was never heard
         if held is not None and _is_too_much(held, found):
-            few = smallest(sorted(found), lambda some, held=held: _is_too_much(held, some))  # type: ignore[misc]
+            few = smallest(sorted(found, key=_place), lambda some, held=held: _is_too_much(held, some))  # type: ignore[misc]
             asked = [case.by_id[id] for id in (hold, *(each.id for each in few)) if id in case.by_id]
             said = [f"{by}: {_words(each)}" for each in few]
             yield Finding(
@@ -67,7 +67,7 @@ def _wrong(case: Case, by: str, told: Sequence[Told]) -> Iterator[Finding]:
 
 def _is_too_much(held: int, told: Sequence[Told]) -> bool:
     left, is_ended = held, False
-    for each in sorted(told):
+    for each in sorted(told, key=_place):
         if is_ended:
             return True
         if each.kind == "settle":
@@ -78,6 +78,10 @@ def _is_too_much(held: int, told: Sequence[Told]) -> bool:
         if left < 0:
             return True
     return False
+
+
+def _place(told: Told) -> tuple[int, int]:
+    return told.position, told.item
 
 
 def _words(told: Told) -> str:

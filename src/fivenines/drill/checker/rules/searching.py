@@ -7,20 +7,23 @@ for a beginning of each history: of each single account that no hold touches and
 once, such as those of the bank test, the first `OPERATIONS_MAX` operations.
 
 A beginning of a history says less than the whole: what was not over by its end has no end in it.
+
+It is not a rule like the others: the search is made once, since both its findings and how much it decided are told.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from fivenines.drill.account_model import POSTED, REFUSED, AccountOperation, Accounts, Read, Transfer
 from fivenines.drill.checker.case import READ, Case
 from fivenines.drill.checker.telling import ends_of
-from fivenines.drill.linearizability import TooManyConfigurationsError, check
+from fivenines.drill.linearizability import TooManyConfigurationsError, Violation, check
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Finding
 
-__all__ = ["no_order", "searched"]
+__all__ = ["Searched", "no_order", "search"]
 
 NO_ORDER = "no order explains it"
 OPERATIONS_MAX: Final = 400
@@ -28,27 +31,41 @@ CONFIGURATIONS_MAX: Final = 20_000
 """For each group: a second at most."""
 
 
-def no_order(case: Case) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What became of the search for an order in one history."""
+
+    operations: int
+    is_given_up: bool = False
+    """Whether it was too large: nobody knows whether there is an order."""
+    violation: Violation[Any, Any] | None = None
+    """Why there is none."""
+
+
+def search(case: Case) -> tuple[Searched, ...]:
+    """Search for an order in the history of each group of accounts."""
+    return tuple(_searched(model, operations) for model, operations in _histories(case))
+
+
+def _searched(model: Accounts, operations: list[AccountOperation]) -> Searched:
+    try:
+        violation = check(model, operations, configurations_max=CONFIGURATIONS_MAX)
+    except TooManyConfigurationsError:
+        return Searched(len(operations), is_given_up=True)
+    return Searched(len(operations), violation=violation)
+
+
+def no_order(searched: Iterable[Searched]) -> Iterator[Finding]:
     """Find histories that no single copy of the accounts could have given."""
-    for model, operations in _histories(case):
-        try:
-            violation = check(model, operations, configurations_max=CONFIGURATIONS_MAX)
-        except TooManyConfigurationsError:
-            continue
-        if violation is not None:
-            first, *lines = str(violation).split("\n")
+    for each in searched:
+        if each.violation is not None:
+            first, *lines = str(each.violation).split("\n")
             yield Finding(
                 kind=NO_ORDER,
                 guarantee="strictly serializable",
                 what=first.removesuffix(":"),
                 history=tuple(line.strip() for line in lines),
             )
-
-
-def searched(case: Case) -> tuple[int, int]:
-    """Say how many groups of accounts were searched, and how many operations of theirs."""
-    found = [len(operations) for _, operations in _histories(case)]
-    return len(found), sum(found)
 
 
 def _histories(case: Case) -> Iterator[tuple[Accounts, list[AccountOperation]]]:
