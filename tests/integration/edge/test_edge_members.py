@@ -16,7 +16,7 @@ from fivenines.traffic.edge import (
     Timeouts,
     check,
 )
-from tests.integration.edge.edges import Load, edges, wait_until
+from tests.integration.edge.edges import Edge, Load, edges, wait_until
 
 
 def test_a_drain_and_a_stop_lose_no_request_under_load() -> None:
@@ -250,6 +250,38 @@ def test_what_was_seen_is_counted() -> None:
                 r'^haproxy_server_http_responses_total\{proxy="ledger",server="n1",code="2xx"\} 2$', page, re.MULTILINE
             )
             assert (await platform.http.get(edge.statistics_url, follow_redirects=True)).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_busy_edge_keeps_its_connections_to_nodes() -> None:
+    """To open one for each request, when more clients than ever ask, is to give way just then."""
+    clients, rounds = 240, 4
+
+    async def ask(edge: Edge, all_here: asyncio.Barrier) -> None:
+        reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
+        for _ in range(rounds):
+            await all_here.wait()
+            writer.write(b"GET /v1/accounts/a HTTP/1.1\r\nHost: edge\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(re.findall(rb"(?i)content-length: (\d+)", head)[0]))
+        writer.close()
+
+    async def run() -> None:
+        async with edges() as platform:
+            node = platform.node("n1")
+            edge = await platform.edge([node], connections_max=256, requests_max=256)
+            await node.control(delay_s=0.3)
+            all_here = asyncio.Barrier(clients)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(clients):
+                    tasks.create_task(ask(edge, all_here))
+            page = (await platform.http.get(edge.statistics_url + "/metrics")).text
+            name = r'^haproxy_server_connection_%s_total\{proxy="ledger",server="n1"\} (\d+)$'
+            opened, kept = (int(re.findall(name % each, page, re.MULTILINE)[0]) for each in ("attempts", "reuses"))
+            assert opened + kept >= rounds * clients
+            assert opened <= 2 * clients
 
     asyncio.run(run())
 

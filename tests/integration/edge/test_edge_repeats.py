@@ -65,7 +65,8 @@ def test_a_write_with_an_id_is_repeated_with_its_body_when_its_node_dies_or_hang
     ("method", "path", "body", "headers"),
     [
         ("GET", "/v1/accounts/a?at_least=7", None, {}),
-        ("PATCH", "/v1/accounts/a", {"metadata": {}}, {}),
+        ("PATCH", "/v1/accounts/a", {**WITH_ID, "metadata": {}}, {}),
+        ("PATCH", "/v1/accounts/a", {"metadata": {}}, {"Ledger-Retry": "safe"}),
         ("POST", "/v1/accounts", [{"id": "a", "asset": "EUR/2"}], {}),
         ("POST", "/v1/assets", {"asset": "EUR/2"}, {}),
         ("POST", TRANSACTIONS, [WITH_ID], {"Ledger-Retry": "safe"}),
@@ -90,14 +91,21 @@ def test_what_is_safe_to_repeat_is_answered_although_a_node_is_dying(
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("body", [WITHOUT_ID, [WITH_ID], {"id": None}, {"metadata": {"id": "no"}}])
-def test_a_write_that_is_not_safe_to_repeat_reaches_one_node_once(body: Any) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        *(("POST", TRANSACTIONS, each) for each in (WITHOUT_ID, [WITH_ID], {"id": None}, {"metadata": {"id": "no"}})),
+        ("PATCH", "/v1/accounts/a", {"status": "closed"}),
+        ("PATCH", "/v1/accounts/a", {"metadata": {"id": "no"}}),
+    ],
+)
+def test_a_write_that_is_not_safe_to_repeat_reaches_one_node_once(method: str, path: str, body: Any) -> None:
     async def run() -> None:
         async with edges() as platform:
             first, second, edge = await two_nodes(platform, PATIENT)
             for node in (first, second):
                 await node.control(delay_s=20)
-            asking = asyncio.create_task(platform.http.post(edge.url + TRANSACTIONS, json=body))
+            asking = asyncio.create_task(platform.http.request(method, edge.url + path, json=body))
             hit = await first_seen(first, second)
             other = second if hit is first else first
             hit.kill()

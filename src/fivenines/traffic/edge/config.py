@@ -116,6 +116,10 @@ def _global(settings: EdgeSettings) -> list[str]:
         # A stream keeps the process before a reload alive; then it is cut, and its reader goes on where it was.
         f"hard-stop-after {_ms(settings.timeouts.stream_s + 5)}",
         "no strict-limits",
+        # By default connections to nodes are kept only while a fifth of all descriptors is in use: under overload each
+        # request would open one of its own, just when there is no time for that.
+        "tune.pool-low-fd-ratio 80",
+        "tune.pool-high-fd-ratio 90",
         "spread-checks 10",
         "log stdout format raw local0 info",
     ]
@@ -318,19 +322,23 @@ def _stopwatch() -> list[str]:
 def _what_is_safe() -> list[str]:
     """Say which requests of the ledger may be sent a second time: those of which the second changes nothing.
 
-    Reads; changes of an account, and all else that carries an id by its nature; a transaction with an id. One without
-    gets its id from the node, so a second one would be a second transaction. An array would have to be read whole to
+    Reads; what is named by its nature, as an account that is opened; a transaction or a change of an account with an
+    id. One without gets its id from the node, so a second one would be another transaction, or would undo what somebody
+    changed between the two. An array would have to be read whole to
     know: whoever made all its ids, as our client does, says so with `Ledger-Retry: safe`.
     """
     return [
-        "acl is_safe_by_method method GET HEAD OPTIONS PATCH PUT",
+        "acl is_safe_by_method method GET HEAD OPTIONS PUT",
         "acl is_post method POST",
+        "acl is_patch method PATCH",
         "acl has_ids_by_nature path /v1/accounts /v1/assets",
         "acl is_of_transactions path /v1/transactions",
         "acl is_said_to_be_safe req.hdr(Ledger-Retry) -m str safe",
         "acl has_id req.body,json_query('$.id') -m found",
-        "http-request set-var(txn.safe) bool(true) if is_safe_by_method or is_post is_said_to_be_safe",
+        "http-request set-var(txn.safe) bool(true) if is_safe_by_method",
+        "http-request set-var(txn.safe) bool(true) if is_said_to_be_safe is_post or is_said_to_be_safe is_patch",
         "http-request set-var(txn.safe) bool(true) if is_post has_ids_by_nature or is_post is_of_transactions has_id",
+        "http-request set-var(txn.safe) bool(true) if is_patch has_id",
     ]
 
 
