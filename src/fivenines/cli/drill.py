@@ -228,8 +228,8 @@ def run_days(
     to: OutOption = _OUT,
     json: JSON = False,
 ) -> None:
-    """Carry out the game days that are due, and write down that they were held. Exit status as of `run`."""
-    from fivenines.drill.drills.days import add_held, history_file
+    """Carry out the game days that are due, and write down those that were held. Exit status as of `run`."""
+    from fivenines.drill.drills.days import add_held, history_file, why_not_held
     from fivenines.drill.drills.days import held as sum_up
 
     configure_logs(as_json=json)
@@ -261,6 +261,9 @@ def run_days(
             every += results
             if len(results) < len(drills):  # somebody stopped it: it was not held
                 break
+            if (why := why_not_held(results)) is not None:
+                errors.print(f"{_escaped(each.name)} was not held, and stays due: {_escaped(why)}", style="yellow")
+                continue
             add_held(history_file(schedule), sum_up(each, results, at=began, seed=seed))
         _end(every, count)
 

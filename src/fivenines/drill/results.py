@@ -3,11 +3,12 @@
 Times are seconds since the drill began unless a name says otherwise.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 __all__ = [
+    "BY_SOMEBODY",
     "Checked",
     "DrillResult",
     "Finding",
@@ -44,6 +45,9 @@ stopped   real harm showed, or somebody stopped it; it was undone
 refused   it did not begin: the platform was not well, or had no budget left
 skipped   this machine cannot do it; the reasons say what is missing
 """
+
+BY_SOMEBODY: Final = "somebody stopped it"
+"""The first reason of a drill that was stopped, and not for harm."""
 
 MomentKind = Literal["fault", "fault over", "detected", "decided", "done", "recovered", "hypothesis", "stopped"]
 

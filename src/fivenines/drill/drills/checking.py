@@ -29,6 +29,8 @@ _FIELDS = {
     "http": ({"url"}, {"method", "headers", "expected_status", "arguments", "timeout"}),
 }
 """What a provider of each type must have, and may have."""
+_OF_A_FAULT = {"end_fault", "fault_fact"}
+"""They name the action that began it."""
 
 
 def check(said: Experiment) -> Iterator[Mistake]:
@@ -138,18 +140,18 @@ def _check_fault(fault: FaultKind, arguments: dict[str, Any], here: Path_) -> It
 
 
 def _check_names(said: Experiment) -> Iterator[Mistake]:
-    """A fault is ended by the name of its action, so no two may have the same."""
+    """A fault is ended, and asked for what it counted, by the name of its action, so no two may have the same."""
     seen: dict[str, int] = {}
     for number, activity in enumerate(said.method):
         if activity.name in seen:
             yield ("method", number, "name"), f"is that of activity {seen[activity.name] + 1}, too", "give it its own"
         seen.setdefault(activity.name, number)
-        if activity.provider.func == "end_fault" and isinstance(activity.provider.arguments, dict):
-            ended = activity.provider.arguments.get("name")
+        if activity.provider.func in _OF_A_FAULT and isinstance(activity.provider.arguments, dict):
+            meant = activity.provider.arguments.get("name")
             begun = [each.name for each in said.method[:number] if each.is_fault]
-            if ended not in begun:
+            if meant not in begun:
                 at = ("method", number, "provider", "arguments", "name")
-                yield at, f"no fault was begun by {ended!r}", _near(str(ended), begun, "begun are") if begun else ""
+                yield at, f"no fault was begun by {meant!r}", _near(str(meant), begun, "begun are") if begun else ""
 
 
 def _check_references(said: Experiment) -> Iterator[Mistake]:

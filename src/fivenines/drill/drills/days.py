@@ -8,8 +8,8 @@ A schedule is a file in YAML:
         grace: 2d           # later than this it is overdue; a quarter of `every` where it is left out
         short: true         # or tags: [region], or drills: [node-killed, mine.yaml]
 
-What was done is kept beside it, one line of JSON for each game day. A day counts as held when all of its drills were
-carried out, whatever they found: a drill that fails has done its work.
+What was done is kept beside it, one line of JSON for each game day. A day counts as held when all of its drills that
+the machine can do were carried out, whatever they found: a drill that fails has done its work.
 """
 
 import re
@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fivenines.drill.drills.reading import DrillFileError
-from fivenines.drill.results import DrillResult, Verdict
+from fivenines.drill.results import BY_SOMEBODY, DrillResult, Verdict
 from fivenines.platform.loading import PlatformFileError, Problem, Written
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "read_schedule",
     "span_s",
     "standing",
+    "why_not_held",
 ]
 
 Span = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[smhdw]$", description="a span such as 7d, 12h or 30m")]
@@ -142,6 +143,20 @@ def standing(schedule: Schedule, history: Sequence[Held], now: float) -> list[St
             )
         )
     return found
+
+
+def why_not_held(results: Sequence[DrillResult]) -> str | None:
+    """Say why a game day does not count as held, or return None.
+
+    It is held when something was carried out, and everything that this machine can do, to its end: until all was over,
+    or harm showed. What fails or does harm has been found, which is what the day is for.
+    """
+    for each in results:
+        if each.verdict == "refused" or each.reasons[:1] == (BY_SOMEBODY,):
+            return f"{each.name} was {each.verdict}: {'; '.join(each.reasons) or 'nobody says why'}"
+    if all(each.verdict == "skipped" for each in results):
+        return "this machine can do none of its drills"
+    return None
 
 
 def held(day: Day, results: Iterable[DrillResult], *, at: float, seed: int) -> Held:

@@ -31,8 +31,8 @@ _KINDS: Final[dict[str, MomentKind]] = {
 
 
 def longest_pause_s(asked: Sequence[Asked]) -> float:
-    """The longest that any request waited, without what an answer had told it to wait."""
-    return max((each.latency_s - each.kept_s for each in asked), default=0.0)
+    """The longest that any request waited, from when it was due; also for an answer that said when to come back."""
+    return max((each.latency_s for each in asked), default=0.0)
 
 
 def slices_of(asked: Sequence[Asked], began: float, ended: float, *, width_s: float = WIDTH_S) -> tuple[Slice, ...]:

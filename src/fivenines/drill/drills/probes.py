@@ -21,6 +21,7 @@ import msgspec
 
 from fivenines.client import AsyncLedger, LedgerError
 from fivenines.control.budget import YEAR_S
+from fivenines.drill.drills.measuring import longest_pause_s
 from fivenines.drill.drills.scene import Scene
 from fivenines.drill.faults.certificates import front_of
 from fivenines.drill.load.asked import SLOW_S, Asked
@@ -39,6 +40,7 @@ __all__ = [
     "failed_plain_requests",
     "failed_requests",
     "failed_tries",
+    "fault_fact",
     "is_at_rest",
     "late_now",
     "logged",
@@ -112,11 +114,11 @@ def requests_answered(scene: Scene) -> int:
 
 
 def longest_pause(scene: Scene) -> float:
-    """The longest that any request waited that has ended, in seconds; not what an answer had told it to wait.
+    """The longest that any request waited that has ended, in seconds, from when it was due.
 
     One that waits still counts as soon as it ends. That nobody is answered at all is for the guard to see.
     """
-    return round(max((each.latency_s - each.kept_s for each in scene.since_began()), default=0.0), 3)
+    return round(longest_pause_s(scene.since_began()), 3)
 
 
 def p99(scene: Scene) -> float:
@@ -267,6 +269,20 @@ async def answered_by_tls(scene: Scene, requests: int = 20) -> int:
                 except LedgerError:
                     failed += 1
     return failed
+
+
+def fault_fact(scene: Scene, name: str, fact: str) -> float:
+    """What a fault counted: a fact of the one that the action of this name began, of those that docs/faults.md lists.
+
+    Most are known when the fault has ended: see `end_fault`. Raises ValueError: it has no such fact, or not yet.
+    """
+    try:
+        facts = scene.facts_of(name)
+    except KeyError:
+        raise ValueError(f"no fault was begun by {name!r}") from None
+    if fact not in facts:
+        raise ValueError(f"{name!r} has no fact {fact!r}: it has {', '.join(sorted(facts)) or 'none'}")
+    return facts[fact]
 
 
 async def logged(scene: Scene, pattern: str) -> bool:

@@ -46,7 +46,7 @@ from fivenines.drill.drills.substituting import configure, substitute
 from fivenines.drill.drills.watching import Watcher
 from fivenines.drill.faults import FAULTS
 from fivenines.drill.load.running import RunningLoad
-from fivenines.drill.results import Checked, DrillResult, GuaranteeVerdict, Moment, Verdict
+from fivenines.drill.results import BY_SOMEBODY, Checked, DrillResult, GuaranteeVerdict, Moment, Verdict
 from fivenines.drill.running import PlatformFailedError, RunningPlatform
 from fivenines.platform.local.agent_client import AgentError
 from fivenines.platform.local.isolation import why_not as why_no_netns
@@ -61,6 +61,8 @@ _AFTER_S = 1.0
 _EVENTS_MAX = 1_000
 _TIMELINE_LATE_S = 0.5
 _SAMPLE_S = 2.0
+
+_SHOWN_BY_DRILLS = frozenset({"overload is shed", "corruption is found"})
 
 T = TypeVar("T")
 
@@ -281,29 +283,39 @@ class _DrillRun:
     async def _watched(self, scene: Scene, work: Awaitable[None]) -> str | None:
         """Do something while the hypothesis and the guard are looked at; returns why it was stopped, if it was."""
         doing = asyncio.ensure_future(work)
-        watching = asyncio.create_task(self._watch(scene), name="watching the drill")
+        # Apart from each other: a probe that waits long for its answer must not keep the guard from seeing harm.
+        guarding = asyncio.create_task(self._guard(scene), name="the guard")
+        looking = asyncio.create_task(self._look_on(scene), name="the hypothesis during the drill")
         ending = asyncio.create_task(self._terms.ending.wait(), name="waiting for an end")
+        stopped = None
         try:
-            await asyncio.wait({doing, watching, ending}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing, guarding, looking, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped = "somebody stopped it" if ending.done() else None
-            if not doing.done() and watching.done():
-                stopped = watching.result()
-            for each in (doing, watching, ending):
+            if ending.done():
+                stopped = BY_SOMEBODY
+            elif not doing.done():
+                stopped = next((_came_of(each) for each in (guarding, looking) if each.done()), None)
+            for each in (doing, guarding, looking, ending):
                 each.cancel()
-            results = await asyncio.gather(doing, watching, ending, return_exceptions=True)
+            results = await asyncio.gather(doing, guarding, looking, ending, return_exceptions=True)
         if isinstance(results[0], Exception):
             failed = results[0]
             first = failed.exceptions[0] if isinstance(failed, BaseExceptionGroup) else failed
             self._reasons.append(_first(first))
         return stopped
 
-    async def _watch(self, scene: Scene) -> str:
-        """Look again and again; returns when there is harm, with what it is."""
+    async def _look_on(self, scene: Scene) -> str:
+        """Look at the hypothesis again and again; returns never."""
         while True:
             began = time.monotonic()
             if When.DURING in self._drill.said.when and not scene.is_over:
                 await self._look(scene, When.DURING)
+            await asyncio.sleep(max(0.1, began + _LOOK_S - time.monotonic()))
+
+    async def _guard(self, scene: Scene) -> str:
+        """Look for harm again and again; returns when there is some, with what it is."""
+        while True:
+            began = time.monotonic()
             asked = scene.since_began()
             answered, now = [each for each in asked if not each.error], time.monotonic()
             seen = Harm(
@@ -339,7 +351,7 @@ class _DrillRun:
             return
         if when is When.DURING:
             self._last[probe] = is_held
-        value = str(found) if isinstance(found, Exception | str) else msgspec.json.encode(found).decode()
+        value = _as_said(found)
         self._checked.append(
             Checked(
                 at=round(scene.now, 3),
@@ -461,18 +473,39 @@ class _DrillRun:
 def _guarantees(
     drill: Drill, judged: Judged, verdict: Verdict, reasons: Sequence[str], requests: int
 ) -> tuple[GuaranteeVerdict, ...]:
-    """What the checker says of each, and for what only the drill itself can show, whether its hypothesis held."""
-    said = {each.guarantee for each in judged.guarantees}
-    by_drill = [
-        GuaranteeVerdict(
-            guarantee=guarantee,
-            is_kept=verdict == "passed",
-            why=f"the hypothesis held, for {requests:,} requests" if verdict == "passed" else "; ".join(reasons),
-        )
-        for guarantee in drill.guarantees
-        if guarantee not in said
-    ]
-    return (*by_drill, *judged.guarantees)
+    """What the checker says of each, and of those that the drill is about, whether its hypothesis held as well.
+
+    Of some the checker sees only what speaks against them. They are kept where a drill was about them, and nowhere
+    else: that nothing was damaged does not show that damage is found.
+    """
+    said = {each.guarantee: each for each in judged.guarantees}
+    held = f"the hypothesis held, for {requests:,} requests"
+    by_drill = []
+    for guarantee in drill.guarantees:
+        checked = said.pop(guarantee, None)
+        if checked is not None and (verdict == "passed" or not checked.is_kept):
+            by_drill.append(checked)
+        else:
+            is_kept = verdict == "passed"
+            why = held if is_kept else "; ".join(reasons)
+            by_drill.append(GuaranteeVerdict(guarantee=guarantee, is_kept=is_kept, why=why))
+    by_checker = [each for each in said.values() if not (each.is_kept and each.guarantee in _SHOWN_BY_DRILLS)]
+    return (*by_drill, *by_checker)
+
+
+def _came_of(watching: "asyncio.Task[str]") -> str:
+    """Say why a drill is stopped, of who watched it: for harm, or because it can be watched no longer."""
+    error = None if watching.cancelled() else watching.exception()
+    return f"it cannot be watched: {_first(error)}" if error is not None else watching.result()
+
+
+def _as_said(found: Any) -> str:
+    if isinstance(found, Exception | str):
+        return str(found)
+    try:
+        return msgspec.json.encode(found).decode()
+    except (TypeError, ValueError, msgspec.MsgspecError):  # a probe of somebody else's may return anything
+        return repr(found)
 
 
 def _is_at_rest(probe: Activity) -> bool:

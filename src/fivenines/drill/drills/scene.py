@@ -97,6 +97,12 @@ class Scene:
         held = {name: each.fault.target for name, each in self._held.items()}
         return (held | {each.name: each.target for each in self.gone})[name]
 
+    def facts_of(self, name: str) -> dict[str, float]:
+        """Return what is known of the fault that the action of this name began. Raises KeyError: there is none."""
+        if name in self._held:
+            return {fact: float(value) for fact, value in self._held[name].fault.facts.items()}
+        return {each.name: each.facts for each in self.gone}[name]
+
     @property
     def in_force(self) -> list[str]:
         """The names of the actions whose faults go on."""

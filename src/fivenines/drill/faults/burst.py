@@ -7,6 +7,7 @@ and again.
 """
 
 import asyncio
+import resource
 import signal
 import sys
 import time
@@ -21,7 +22,9 @@ from fivenines.ids import new_id
 
 __all__ = ["Counted", "main"]
 
-_CONNECTIONS_MAX = 256
+_CONNECTIONS_MAX = 2_560
+"""More than an edge has under way at two nodes at once (1,024 each), and less than it has for all its clients: on few
+connections we would wait for answers ourselves, and nothing would ever be too much."""
 _TICK_S = 0.01
 _TELL_S = 0.25
 _BEHIND_S = 1.0
@@ -175,6 +178,8 @@ async def _run(file: Path, burst: _Burst) -> None:
 
 def main(words: list[str]) -> None:
     """Do it until SIGTERM."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     file, host, port, rate, source = words
     uvloop.run(_run(Path(file), _Burst(host, int(port), float(rate), source)))
 

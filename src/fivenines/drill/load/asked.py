@@ -51,8 +51,6 @@ class Asked(Struct, array_like=True, eq=False, kw_only=True):
     """Why the client gave up; empty when it was answered."""
     is_refused: bool = False
     """Given up with an answer that said that nothing was done, and nothing will be: shed, or turned away."""
-    kept_s: float = 0.0
-    """What of the time was spent waiting because an answer said when to come back (`Retry-After`)."""
     is_final: bool = True
     """Of a settlement: whether it lets go of what it leaves of the hold."""
     is_undone: bool = False

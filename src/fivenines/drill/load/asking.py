@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from fivenines.api import Posting
 from fivenines.client import AsyncLedger, InvalidRequestError, LedgerError, MaybeDoneError, NotFoundError, RefusedError
-from fivenines.client.retry import Call, Came, Sleep
+from fivenines.client.retry import Call, Came
 from fivenines.client.wire import Reply
 from fivenines.drill.load.asked import Asked
 from fivenines.ids import as_text
@@ -90,7 +90,6 @@ class _Watched:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._told_to_wait_s = 0.0
         self.position = 0
         """Of the last answer: the one that counts, where the call came to an end with one."""
         self.was_turned_away = False
@@ -105,9 +104,6 @@ class _Watched:
             except StopIteration as end:
                 answer: T = end.value
                 return answer
-            if isinstance(step, Sleep):
-                self._asked.kept_s += min(step.seconds, self._told_to_wait_s)
-                self._told_to_wait_s = 0.0
             came = yield step
             if came is not None:
                 self._note(came.what)
@@ -121,6 +117,3 @@ class _Watched:
             self.position = what.position
         if what.status in _TURNED_AWAY:
             self.was_turned_away = True
-            wait = what.retry_after or ""
-            if wait.isascii() and wait.isdecimal():
-                self._told_to_wait_s = max(self._told_to_wait_s, float(wait[:9]))

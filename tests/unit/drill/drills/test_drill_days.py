@@ -18,9 +18,10 @@ from fivenines.drill.drills.days import (
     read_history,
     span_s,
     standing,
+    why_not_held,
 )
 from fivenines.drill.drills.reading import DrillFileError
-from fivenines.drill.results import DrillResult
+from fivenines.drill.results import BY_SOMEBODY, DrillResult, Verdict
 
 DAY_S = 86_400.0
 WEEKLY = Schedule(days=(Day(name="weekly", every="7d", grace="2d", short=True),))
@@ -109,6 +110,27 @@ def test_what_was_held_is_kept_beside_the_schedule_for_ever(tmp_path: Path) -> N
     add_held(path, first)
     add_held(path, held(WEEKLY.days[0], [], at=2.0, seed=8))
     assert [each.at for each in read_history(path)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("drills", "why"),
+    [
+        ([("passed", ()), ("failed", ("one request failed",))], None),
+        ([("passed", ()), ("skipped", ("it takes root",))], None),
+        ([("stopped", ("5 s of the budget are gone",))], None),
+        ([("passed", ()), ("stopped", (BY_SOMEBODY,))], "d1 was stopped: somebody stopped it"),
+        ([("refused", ("the platform is not whole",))], "d0 was refused: the platform is not whole"),
+        ([("skipped", ("it takes root",))] * 2, "this machine can do none of its drills"),
+    ],
+)
+def test_a_day_on_which_nothing_was_carried_out_was_not_held(
+    drills: list[tuple[Verdict, tuple[str, ...]]], why: str | None
+) -> None:
+    results = [
+        DrillResult(name=f"d{number}", title="D", verdict=verdict, reasons=reasons)
+        for number, (verdict, reasons) in enumerate(drills)
+    ]
+    assert why_not_held(results) == why
 
 
 def test_a_history_that_is_damaged_is_refused_with_its_line(tmp_path: Path) -> None:
