@@ -265,8 +265,8 @@ def _what_if(better: "tuple[WhatIf, ...]", width: int) -> Table:
 
 
 def _best(better: "tuple[WhatIf, ...]", width: int) -> Panel:
-    best = better[0]
-    text = best.sentence if best.saves_s.low > 0 else "None of these changes is sure to save anything."
+    best = next((each for each in better if each.saves_s.low > 0), None)  # the best in the mean may be luck
+    text = best.sentence if best else "None of these changes is sure to save anything."
     return Panel(
         Text(text), title="the one change that helps most", title_align="left", width=width, border_style="green"
     )

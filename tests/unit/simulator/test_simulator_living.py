@@ -3,6 +3,7 @@ from msgspec.structs import replace
 
 from fivenines.control.deciding import decide
 from fivenines.drill.simulator import SettingError, judge, live, what_if
+from fivenines.drill.simulator.faults import YEAR_S
 from fivenines.drill.simulator.living import OVERLAP
 from fivenines.drill.simulator.rates import Lasts, built_in
 from fivenines.drill.simulator.whatif import changes
@@ -51,6 +52,40 @@ def test_two_losses_at_once_are_told_apart_from_each_one() -> None:
     assert lived.majority_lost > 0
     assert sum(year.others_s.get(OVERLAP, 0.0) for year in lived.years) > 86_400
     assert {"region_lost"} == set(lived.outages[0].causes)
+
+
+def test_a_journal_without_a_majority_is_not_a_platform_that_nobody_reaches() -> None:
+    for kind in ("member_crash", "region_isolated"):
+        table = built_in().only(kind).with_fault(kind, per_year=24.0, lasts=Lasts(mean_s=7_200))
+        lived = live(simulated(table=table), 1, 40)
+        assert lived.majority_lost > 0 == lived.everything_lost
+
+
+def test_what_is_lost_is_counted_each_time_that_it_is_lost() -> None:
+    shared = live(simulated("shared_lost"), 1, 200)
+    assert shared.everything_lost == shared.faults["shared_lost"] > 1
+    one_cloud = live(simulated("provider_lost", text=regions(3, providers=1)), 1, 200)
+    assert one_cloud.everything_lost == one_cloud.majority_lost == one_cloud.faults["provider_lost"] > 1
+
+
+def test_an_outage_is_over_when_clients_have_gone_elsewhere_and_not_when_the_fault_is() -> None:
+    setting = simulated("region_lost")
+    longest_s = max(outage.lasted_s for outage in live(setting, 1, 10).outages)
+    assert setting.platform.traffic.ttl_s < longest_s < 10
+
+
+def test_an_election_lasts_as_long_as_it_costs() -> None:
+    outages = live(simulated("member_crash"), 1, 5).outages
+    assert outages
+    for outage in outages:
+        assert outage.lasted_s == pytest.approx(outage.lost_s, abs=1e-6)
+
+
+def test_requests_to_an_edge_that_ended_fail_and_those_to_a_node_are_late() -> None:
+    lived = live(simulated("edge_crash", "node_crash", "node_hang", "node_slow", "node_away"), 1, 20)
+    edges = sum(year.others_s["edge_crash"] for year in lived.years)
+    assert lived.failed_others * YEAR_S == pytest.approx(edges)
+    assert edges > 0 < sum(year.others_s["node_crash"] for year in lived.years)
 
 
 def test_disks_of_a_majority_lost_at_once_are_an_event_that_loses_writes() -> None:

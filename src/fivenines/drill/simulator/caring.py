@@ -312,7 +312,8 @@ class _Following:
         """Let probes begin between all pairs whose windows may change."""
         self._queue = [each for each in self._queue if each[2] == "join"]
         heapq.heapify(self._queue)
-        for observer in self._view.voices:
+        # In the order of regions: chance is drawn for each pair, and a set has another order in each process.
+        for observer in (region for region in self._care.regions if region in self._view.voices):
             for region in self._care.regions:
                 if not self._is_settled(observer, region):
                     pause_s = self._timings.probe_s * self._chance.random()

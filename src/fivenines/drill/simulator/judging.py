@@ -88,7 +88,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     rpo_s_max: float
     """What is gone then, in seconds of acknowledged writes, at the most."""
     everything_lost: int
-    """In all years: no region with nodes was reachable."""
+    """In all years: how often clients reached no region with nodes."""
 
 
 def judge(setting: Setting, lived: Lived, *, seed: int) -> Judged:

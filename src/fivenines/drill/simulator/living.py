@@ -90,7 +90,7 @@ class Lived(Struct, kw_only=True):
     disks_lost: int
     """How often the disks of a majority were lost at once: what was not archived yet is gone."""
     everything_lost: int
-    """How often no region with nodes was reachable."""
+    """How often clients reached no region with nodes."""
     decisions: int
     """How often the controllers were asked."""
 
@@ -99,6 +99,8 @@ class _Cost(NamedTuple):
     others: float
     ours: float
     has_majority: bool
+    is_reached: bool
+    """Whether clients reach any region with nodes: without a majority they do, and are told no."""
     bad: dict[str, float]
     weights: dict[str, float]
 
@@ -177,7 +179,7 @@ class _Life:
         self._outage: list[float] | None = None
         self._outage_causes: dict[str, float] = {}
         self._failing_ours: tuple[float, float, float] = (-1.0, 0.0, 0.0)
-        self._was_majority = self._was_anywhere = True
+        self._was_majority = self._was_reached = True
         self._is_restoring = False
 
     def run(self) -> Lived:
@@ -186,6 +188,7 @@ class _Life:
         for year in range(self._count):
             for spent in self._small.year(self._seed, year):
                 self._book(year * YEAR_S, spent.kind, spent.ours_s, spent.others_s)
+                self.lived.failed_others += spent.failed_others_s / YEAR_S
         self._walk(faults)
         self._end_outage()
         self.lived.outages = sorted(self.lived.outages, key=lambda each: -each.lost_s)[:_OUTAGES_KEPT]
@@ -349,6 +352,7 @@ class _Life:
         began: list[Fault],
     ) -> None:
         if not active and not began:
+            self._was_majority = self._was_reached = True  # what is lost after a calm time is lost anew
             return
         seen = self._view(troubles)
         causes = self._causes(active)
@@ -362,13 +366,14 @@ class _Life:
             if number == 0 and began:
                 self._price_begin(began, cost, seen, piece, now, until)
             others_s, ours_s = cost.others * (ends - begins), cost.ours * (ends - begins)
+            failing_until = ends if others_s else begins
             if before is not None:
                 left_s = min(self._ttl_s, until - begins)
                 ramp_s = left_s - left_s * left_s / (2 * self._ttl_s)
-                others_s += ramp_s * sum(
-                    max(0.0, before.weights[r] - cost.weights[r]) * cost.bad[r] for r in self._regions
-                )
-            self._note(begins, ends, cost, others_s, ours_s, causes)
+                late = sum(max(0.0, before.weights[r] - cost.weights[r]) * cost.bad[r] for r in self._regions)
+                others_s += ramp_s * late
+                failing_until = max(failing_until, begins + left_s) if late else failing_until
+            self._note(begins, ends, cost, others_s, ours_s, causes, failing_until)
             before = cost
 
     def _causes(self, active: dict[int, tuple[Fault, Trouble]]) -> tuple[str, ...]:
@@ -380,9 +385,10 @@ class _Life:
         up = sum(v in seen.members or (v in piece.mended and v in seen.voices) for v in piece.voters)
         has_majority = 2 * up > len(piece.voters)
         weights = self._led(piece)
+        is_reached = not seen.reached.isdisjoint(self._rooms)
         bad = seen.clients_fail
         if not has_majority or seen.is_shared_lost:
-            return _Cost(1.0, 1.0, has_majority, dict.fromkeys(self._regions, 1.0), weights)
+            return _Cost(1.0, 1.0, has_majority, is_reached, dict.fromkeys(self._regions, 1.0), weights)
         shed = self._shed(weights, seen, begins, ends)
         if shed is not None:
             bad = {r: 1.0 - (1.0 - bad[r]) * (1.0 - shed[r]) for r in self._regions}
@@ -393,7 +399,7 @@ class _Life:
         if shed is not None:
             best = 1.0 - (1.0 - best) * (1.0 - self._shed_ours(led, seen, begins, ends))
         ours = 1.0 - (1.0 - everywhere) * (1.0 - best)
-        return _Cost(others, ours, True, bad, weights)
+        return _Cost(others, ours, True, is_reached, bad, weights)
 
     def _led(self, piece: Piece) -> dict[str, float]:
         """Return where clients are led: the part of all that goes to each region."""
@@ -455,14 +461,14 @@ class _Life:
             hit = [t.region for _, _, t in fault.troubles if t.region in piece.voters and t.region not in seen.members]
             if hit and chance < len(hit) / len(piece.voters):
                 pause_s = self._setting.calibration.of("journal leader killed").pause_at(more) * self._election_times
-                self._note(now, now, cost, pause_s, pause_s, (fault.kind,))
+                self._note(now, now, cost, pause_s, pause_s, (fault.kind,), now + pause_s)
             if cost.ours > seen.everywhere:
                 continue  # nobody is left to go on to: it is priced as it lasts
             for effect, cause in _PAUSES:
                 if effect in effects:
                     touched = sum(cost.weights[t.region] for _, _, t in fault.troubles if t.effect == effect)
                     pause_s = min(self._setting.calibration.of(cause).pause_at(more), until - now)
-                    self._note(now, now, cost, 0.0, pause_s * touched, (fault.kind,))
+                    self._note(now, now, cost, 0.0, pause_s * touched, (fault.kind,), now)
                     break
 
     # ---- the books
@@ -475,7 +481,14 @@ class _Life:
             year.others_s[cause] += others_s
 
     def _note(
-        self, begins: float, ends: float, cost: _Cost, others_s: float, ours_s: float, causes: tuple[str, ...]
+        self,
+        begins: float,
+        ends: float,
+        cost: _Cost,
+        others_s: float,
+        ours_s: float,
+        causes: tuple[str, ...],
+        failing_until: float,
     ) -> None:
         lived = self.lived
         cause = causes[0] if len(causes) == 1 else OVERLAP
@@ -485,9 +498,8 @@ class _Life:
             lived.majority_lost += self._was_majority
             lived.majority_lost_s += ends - begins
         self._was_majority = cost.has_majority
-        is_anywhere = min(cost.bad[region] for region in self._rooms) < 1.0
-        lived.everything_lost += self._was_anywhere and not is_anywhere
-        self._was_anywhere = is_anywhere
+        lived.everything_lost += self._was_reached and not cost.is_reached
+        self._was_reached = cost.is_reached
         night = self._setting.rates.assumed.night
         times = 1.0 if ends - begins > _DAY_S / 4 else _of_peak((begins + ends) / 2, night) / ((1 + night) / 2)
         lived.failed_others += others_s * times / YEAR_S
@@ -497,8 +509,8 @@ class _Life:
         if self._outage is not None and begins - self._outage[1] > _QUIET_S:
             self._end_outage()
         if self._outage is None:
-            self._outage, self._outage_causes = [begins, ends, 0.0], {}
-        self._outage[1] = max(ends, self._outage[1])
+            self._outage, self._outage_causes = [begins, failing_until, 0.0], {}
+        self._outage[1] = max(failing_until, self._outage[1])
         self._outage[2] += others_s
         for each in causes:
             self._outage_causes[each] = self._outage_causes.get(each, 0.0) + others_s

@@ -37,6 +37,9 @@ _RESTART_S = 4.0
 """A node that ended is back in its edge: measured, `whole after` of a killed node in docs/platform.md."""
 _HANG_S = 26.0
 """Until a node that hangs is back: measured likewise."""
+_REFUSED: frozenset[Kind] = frozenset({"edge_crash"})
+"""What makes requests of other clients fail, for nobody is there to ask. The rest is late: the edge asks another node,
+and of a node that limps answers come, if slowly."""
 
 
 class Spent(NamedTuple):
@@ -45,6 +48,8 @@ class Spent(NamedTuple):
     kind: Kind
     ours_s: float
     others_s: float
+    failed_others_s: float
+    """What of `others_s` was requests that failed, not late answers."""
 
 
 class _Row(NamedTuple):
@@ -111,7 +116,8 @@ class Small:
             place = chance.getstate()
             ours = _sum(row.ours, number, chance)
             chance.setstate(place)
-            found.append(Spent(row.kind, ours * row.touches, _sum(row.others, number, chance) * row.touches))
+            others_s = _sum(row.others, number, chance) * row.touches
+            found.append(Spent(row.kind, ours * row.touches, others_s, others_s if row.kind in _REFUSED else 0.0))
         return found
 
     def _add(

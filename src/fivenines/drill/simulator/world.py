@@ -44,6 +44,8 @@ _VOICELESS = frozenset({"gone", "killed", "cut", "isolated"})
 """What takes a region's controller away from the others."""
 _UNREACHED = frozenset({"gone", "killed", "cut", "isolated", "clients_cut"})
 """What makes all requests of clients to a region fail."""
+_NOBODY_THERE = (_UNREACHED - {"isolated"}) | {"empty"}
+"""What leaves clients nobody to ask in a region: one that is isolated answers, if only that it takes no writes."""
 
 
 class Trouble(NamedTuple):
@@ -65,6 +67,8 @@ class View(NamedTuple):
     """By region, the chance that a probe of it fails, but for a journal without a majority."""
     silent: frozenset[str]
     """Regions that say nothing when asked; the others say no at once."""
+    reached: frozenset[str]
+    """Regions where clients find somebody to ask, whatever the answer is."""
     clients_fail: dict[str, float]
     """By region, the share of requests that fail there and would not elsewhere; without overload and the journal."""
     members: frozenset[str]
@@ -86,6 +90,7 @@ def view(troubles: Iterable[Trouble], regions: Collection[str], members: Collect
     probes = dict.fromkeys(regions, 0.0)
     clients = dict.fromkeys(regions, 0.0)
     silent: set[str] = set()
+    unreached: set[str] = set()
     disks: set[str] = set()
     out: set[str] = set()
     room: dict[str, float] = {}
@@ -103,6 +108,8 @@ def view(troubles: Iterable[Trouble], regions: Collection[str], members: Collect
                 voices.discard(region)
                 held.discard(region)
                 probes[region] = 1.0
+            if effect in _NOBODY_THERE or effect == "shared":
+                unreached.add(region)
             if effect in _UNREACHED or effect == "empty":
                 clients[region] = 1.0
             if effect == "empty":
@@ -123,6 +130,7 @@ def view(troubles: Iterable[Trouble], regions: Collection[str], members: Collect
         frozenset(voices),
         probes,
         frozenset(silent),
+        frozenset(regions) - unreached,
         clients,
         frozenset(held),
         room,
