@@ -1,6 +1,7 @@
 """What drills of tests begin, by name: thin ways to faults on processes and files, for `drilling`."""
 
 import random
+import resource
 from pathlib import Path
 
 from fivenines.drill.faults import disks, limits, rotting, stopping
@@ -18,6 +19,7 @@ __all__ = [
     "io_errors",
     "memory_pressure",
     "mislead",
+    "no_files",
     "slow",
     "slow_fsync",
     "stop",
@@ -57,6 +59,11 @@ async def fd_exhaustion(fault: InForce, pid: str) -> None:
 async def memory_pressure(fault: InForce, pid: str) -> None:
     """Give a process no more memory."""
     await limits.little_memory(fault, process_of(int(pid)), spare_bytes=0)
+
+
+async def no_files(fault: InForce, pid: str) -> None:
+    """Let a process write nothing more to files."""
+    await limits.limit(fault, process_of(int(pid)), resource.RLIMIT_FSIZE, 0)
 
 
 async def corrupt_file(fault: InForce, path: str) -> None:

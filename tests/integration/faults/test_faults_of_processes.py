@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from fivenines.drill.faults import clocks, limits, rotting
 from fivenines.drill.faults.book import Book, undo_left_over
-from fivenines.drill.faults.errors import FaultImpossibleError
+from fivenines.drill.faults.errors import FaultImpossibleError, FaultTimedOutError
 from fivenines.drill.faults.force import InForce, begun
 from fivenines.drill.faults.processes import Process, process_of
-from fivenines.drill.faults.undoing import PutByteBack
+from fivenines.drill.faults.undoing import PutByteBack, Unlimit
 from tests.integration.faults.drilling import check_within, drilling, running, wait_until_watched_no_more
 
 OBEYING = """
-import os, sys, time
+import os, subprocess, sys, time
 kept = []
 for line in sys.stdin:
     try:
@@ -34,7 +34,10 @@ for line in sys.stdin:
             kept.append(open(os.devnull))
         elif line.strip() == "take":
             kept.append(bytearray(64 * 1024 * 1024))
-        print("done" if line.strip() != "time" else time.time(), flush=True)
+        elif line.strip() == "start":
+            kept.append(subprocess.Popen("cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
+        told = {"time": time.time, "start": lambda: kept[-1].pid}
+        print(told.get(line.strip(), lambda: "done")(), flush=True)
     except (OSError, MemoryError) as error:
         print(getattr(error, "errno", None) or "MemoryError", flush=True)
 """
@@ -129,6 +132,83 @@ def test_two_limits_end_in_any_order(tmp_path: Path) -> None:
     wait_until_watched_no_more(tmp_path)
 
 
+LIMITS = [
+    pytest.param("fd_exhaustion", resource.RLIMIT_NOFILE, id="descriptors"),
+    pytest.param("memory_pressure", resource.RLIMIT_AS, id="memory"),
+]
+
+
+def child_of(hit: Obeying) -> Process:
+    """Have it start a process."""
+    return process_of(int(hit.told("start")))
+
+
+@pytest.mark.parametrize(("name", "kind"), LIMITS)
+def test_what_a_limited_process_has_started_is_not_limited_afterwards(tmp_path: Path, name: str, kind: int) -> None:
+    async def run(hit: Obeying) -> Process:
+        async with begun(tmp_path, name, "a test") as fault:
+            await limits.limit(fault, hit.process, kind, 50 if kind == resource.RLIMIT_NOFILE else 2**33)
+            heir = child_of(hit)
+            assert resource.prlimit(heir.pid, kind) == resource.prlimit(hit.process.pid, kind) != before
+            return heir
+
+    with obeying() as hit:
+        first, before = child_of(hit), resource.prlimit(hit.process.pid, kind)
+        heir = asyncio.run(run(hit))
+        assert [resource.prlimit(each.pid, kind) for each in (hit.process, first, heir)] == [before] * 3
+        assert heir.is_alive()
+    wait_until_watched_no_more(tmp_path)
+
+
+def test_the_watchdog_frees_what_a_limited_process_has_started(tmp_path: Path) -> None:
+    with obeying() as hit:
+        before = resource.prlimit(hit.process.pid, resource.RLIMIT_FSIZE)
+        with drilling(tmp_path, "beginning.no_files", hit.process.pid) as drill:
+            heir = child_of(hit)
+            assert resource.prlimit(heir.pid, resource.RLIMIT_FSIZE)[0] == 0
+            os.kill(drill.pid, signal.SIGKILL)
+            check_within(lambda: not Book(tmp_path).entries(), "the book is empty")
+            assert resource.prlimit(heir.pid, resource.RLIMIT_FSIZE) == before
+
+
+@pytest.mark.parametrize("first_ends_first", [True, False])
+def test_an_heir_that_another_fault_hits_has_all_again_in_any_order(tmp_path: Path, *, first_ends_first: bool) -> None:
+    kind = resource.RLIMIT_NOFILE
+
+    async def run(hit: Obeying) -> Process:
+        first, second = (begun(tmp_path, "fd_exhaustion", "a test") for _ in range(2))
+        await limits.limit(await first.__aenter__(), hit.process, kind, 50)
+        heir = child_of(hit)
+        await limits.limit(await second.__aenter__(), heir, kind, 40)
+        if first_ends_first:
+            await first.__aexit__(None, None, None)
+            assert resource.prlimit(heir.pid, kind)[0] == 40  # the second one is in force
+            await second.__aexit__(None, None, None)
+        else:
+            await second.__aexit__(None, None, None)
+            await first.__aexit__(None, None, None)
+        return heir
+
+    with obeying() as hit:
+        before = resource.prlimit(hit.process.pid, kind)
+        heir = asyncio.run(run(hit))
+        assert [resource.prlimit(each.pid, kind) for each in (hit.process, heir)] == [before] * 2
+    wait_until_watched_no_more(tmp_path)
+
+
+def test_what_a_process_with_the_same_number_has_started_is_left_alone() -> None:
+    with obeying() as hit:
+        child, kind = child_of(hit), resource.RLIMIT_NOFILE
+        soft, hard = resource.prlimit(child.pid, kind, (40, resource.prlimit(child.pid, kind)[1]))
+        undo = Unlimit(hit.process, kind, soft, hard)
+        assert undo.heirs() == [child]
+        assert undo.still() == f"processes {child.pid} have inherited a limit of resource {kind}"
+        other = Unlimit(Process(hit.process.pid, hit.process.started + 1), kind, soft, hard)
+        other.undo()
+        assert not other.still()
+        assert resource.prlimit(child.pid, kind)[0] == 40
+
+
 @pytest.fixture
 def may_change_clocks() -> None:
     """Skip where libfaketime is not installed."""
@@ -177,6 +257,31 @@ def test_a_clock_drifts_and_is_right_again(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(run(hit), 60))
         check_within(lambda: abs(off_s(hit)) < 5, "its clock is right")
         assert not list((tmp_path / "env").glob("*.env"))
+    wait_until_watched_no_more(tmp_path)
+
+
+def test_a_clock_drifts_no_longer_than_its_time(tmp_path: Path) -> None:
+    """The drill lives, and thinks that it still holds the fault."""
+
+    async def run() -> None:
+        async with begun(tmp_path, "clock_drift", "a test", limit_s=2.0) as fault:
+            clock = clocks.Clock(fault, tmp_path / "env", "hit")
+            await clock.prepare()
+            clock.drift(20.0)
+            while not fault.is_over:
+                shown.append((tmp_path / "env" / "hit.clock").read_text())
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            for _ in range(20):
+                afterwards.add((tmp_path / "env" / "hit.clock").read_text())
+                await asyncio.sleep(0.05)
+
+    shown: list[str] = []
+    afterwards: set[str] = set()
+    with pytest.raises(FaultTimedOutError):
+        asyncio.run(run())
+    assert float(shown[-1]) > 1
+    assert afterwards == {"+0\n"}
     wait_until_watched_no_more(tmp_path)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fivenines.drill.drills.plain_clients import PlainClients
-from fivenines.drill.faults import InForce, in_force
+from fivenines.drill.faults import OVER_AFTER, InForce, in_force
 from fivenines.drill.load.asked import Asked
 from fivenines.drill.results import Moment
 from fivenines.drill.running import RunningPlatform
@@ -123,8 +123,8 @@ class Scene:
         try:
             await held.stack.aclose()
         finally:
-            ended = time.monotonic()
             fault = held.fault
+            ended = fault.began + fault.facts.get(OVER_AFTER, time.monotonic() - fault.began)
             self.gone.append(
                 FaultGone(
                     name=name,

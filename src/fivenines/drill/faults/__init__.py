@@ -32,8 +32,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fivenines.drill.faults.book import undo_left_over
     from fivenines.drill.faults.catalogue import FAULTS
-    from fivenines.drill.faults.errors import BadFaultError, FaultError, FaultImpossibleError, FaultStaysError
-    from fivenines.drill.faults.force import LIMIT_S, InForce, begun
+    from fivenines.drill.faults.errors import (
+        BadFaultError,
+        FaultError,
+        FaultImpossibleError,
+        FaultStaysError,
+        FaultTimedOutError,
+    )
+    from fivenines.drill.faults.force import LIMIT_S, OVER_AFTER, InForce, begun
     from fivenines.drill.faults.inflicting import in_force
     from fivenines.drill.faults.kinds import FaultKind, Parameter
     from fivenines.drill.faults.targets import ROLES
@@ -41,12 +47,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FAULTS",
     "LIMIT_S",
+    "OVER_AFTER",
     "ROLES",
     "BadFaultError",
     "FaultError",
     "FaultImpossibleError",
     "FaultKind",
     "FaultStaysError",
+    "FaultTimedOutError",
     "InForce",
     "Parameter",
     "begun",
@@ -57,12 +65,14 @@ __all__ = [
 _WHERE = {
     "FAULTS": "catalogue",
     "LIMIT_S": "force",
+    "OVER_AFTER": "force",
     "ROLES": "targets",
     "BadFaultError": "errors",
     "FaultError": "errors",
     "FaultImpossibleError": "errors",
     "FaultKind": "kinds",
     "FaultStaysError": "errors",
+    "FaultTimedOutError": "errors",
     "InForce": "force",
     "Parameter": "kinds",
     "begun": "force",

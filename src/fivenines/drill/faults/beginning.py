@@ -60,21 +60,14 @@ async def kill(on: Happening) -> None:
 async def keep_away(on: Happening) -> None:
     """Kill a workload again and again for as long as it is in force."""
 
-    async def keep_killing() -> None:
-        while True:
-            with contextlib.suppress(AgentError):
-                for each in (await on.target.processes(on.platform))[:1]:
+    async def kill_again() -> None:
+        with contextlib.suppress(AgentError):
+            for each in (await on.target.processes(on.platform))[:1]:
+                if not on.fault.is_over:  # the agent may have taken long to answer
                     on.fault.facts["kills"] += each.send(signal.SIGKILL)
-            await asyncio.sleep(_LOOK_S)
 
     on.fault.facts["kills"] = 0.0
-    killing = asyncio.create_task(keep_killing(), name=f"keeping {on.target.name} away")
-
-    async def stop() -> None:
-        killing.cancel()
-        await asyncio.gather(killing, return_exceptions=True)
-
-    on.fault.before_end(stop)
+    on.fault.keep_doing(kill_again, every_s=_LOOK_S, then=lambda: None)
 
 
 async def stop(on: Happening) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from fivenines.drill.faults.processes import Process, ourselves
-from fivenines.drill.faults.undoing import Undo
+from fivenines.drill.faults.undoing import SameWay, Undo
 
 __all__ = ["Book", "Entry", "undo_left_over"]
 
@@ -98,8 +98,10 @@ class Book:
         Returns how it is known to be there still: nothing, if all is well.
         """
         with self.alone():
-            others = [each.about() for other in self.entries() if other.id != entry.id for each in other.undos]
-            own = [each for each in reversed(entry.undos) if each.about() not in others]
+            others = self.others(entry)
+            theirs = [each.about() for each in others]
+            last = [each for each in reversed(entry.undos) if each.about() not in theirs]
+            own = [each.sparing([*others, *entry.undos]) for each in last]
             still = _undo(own)
             until = time.monotonic() + _GONE_S
             while still and time.monotonic() < until:
@@ -109,13 +111,13 @@ class Book:
                 self._file(entry).unlink(missing_ok=True)
             return still
 
+    def others(self, but: Entry) -> list[Undo]:
+        """Return how all is undone that stands in the book besides an entry, of the oldest first."""
+        return [each for entry in self.entries() if entry.id != but.id for each in entry.undos]
+
     def same(self, about: object, but: Entry) -> Undo | None:
         """Return how somebody else in the book would undo the same thing."""
-        for entry in self.entries():
-            for each in entry.undos if entry.id != but.id else ():
-                if each.about() == about:
-                    return each
-        return None
+        return next((each for each in self.others(but) if each.about() == about), None)
 
     def _write(self, entry: Entry) -> None:
         draft = self.path / f"{entry.id}.draft"
@@ -153,14 +155,14 @@ def undo_left_over(folder: Path, *, everything: bool = False) -> list[str]:
     return told
 
 
-def _undo(undos: list[Undo]) -> list[str]:
+def _undo(undos: Sequence[SameWay]) -> list[str]:
     for each in undos:
         with suppress(OSError):  # `still` says so
             each.undo()
     return _still(undos)
 
 
-def _still(undos: list[Undo]) -> list[str]:
+def _still(undos: Sequence[SameWay]) -> list[str]:
     found = []
     for each in undos:
         try:

@@ -84,7 +84,6 @@ class Clock:
     def __init__(self, fault: InForce, folder: Path, name: str) -> None:
         self._fault = fault
         self._file, self._site = folder / f"{name}.clock", folder / "site"
-        self._offset_s = 0.0
 
     async def prepare(self, env_file: Path | None = None) -> dict[str, str]:
         """Write what is needed, and return the environment; also to a file, where one is given. Raises OSError."""
@@ -111,23 +110,14 @@ class Clock:
         """Have it go too fast, or too slow, by so many seconds each second, from now on."""
         began = time.monotonic()
 
-        async def go() -> None:
-            while True:
-                self._say((time.monotonic() - began) * seconds_per_s)
-                self._fault.facts["clock_off_s"] = round(self._offset_s, 3)
-                await asyncio.sleep(_STEP_S)
+        async def go_on() -> None:
+            offset_s = (time.monotonic() - began) * seconds_per_s
+            self._say(offset_s)
+            self._fault.facts["clock_off_s"] = round(offset_s, 3)
 
-        going = asyncio.create_task(go(), name="a clock that drifts")
-
-        async def stop() -> None:
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
-            self._say(0.0)
-
-        self._fault.before_end(stop)
+        self._fault.keep_doing(go_on, every_s=_STEP_S, then=lambda: self._say(0.0))
 
     def _say(self, offset_s: float) -> None:
-        self._offset_s = offset_s
         draft = self._file.with_suffix(".draft")
         try:
             draft.write_text(f"{offset_s:+.3f}\n" if offset_s else "+0\n")

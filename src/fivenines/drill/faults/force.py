@@ -6,21 +6,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fivenines.drill.faults.book import Book, Entry
-from fivenines.drill.faults.errors import FaultImpossibleError, FaultStaysError
+from fivenines.drill.faults.errors import FaultImpossibleError, FaultStaysError, FaultTimedOutError
 from fivenines.drill.faults.processes import Process, process_of
 from fivenines.drill.faults.undoing import EndHelper, Undo
 from fivenines.drill.faults.watchdog import ensure_watchdog
 from fivenines.platform.local.dying import dying_with_us
 
-__all__ = ["LIMIT_S", "InForce", "begun"]
+__all__ = ["LIMIT_S", "OVER_AFTER", "InForce", "begun"]
 
 T = TypeVar("T")
 
 LIMIT_S = 300.0
 """The longest that a fault lasts unless somebody says otherwise."""
+OVER_AFTER: Final = "over_after_s"
+"""The fact of a fault that was over before it was ended: after how long, since it began."""
 
 
 class InForce:
@@ -49,6 +51,16 @@ class InForce:
         return self._entry.id
 
     @property
+    def is_over(self) -> bool:
+        """Whether its time is over: it is undone, or about to be, though nobody has ended it."""
+        return time.monotonic() >= self._entry.until
+
+    @property
+    def lasts(self) -> bool:
+        """Whether there is something to end: a kill is over as soon as it is done."""
+        return bool(self._entry.undos or self._first)
+
+    @property
     def folder(self) -> Path:
         """A folder for what it needs while it is in force."""
         return self._book.path
@@ -64,9 +76,39 @@ class InForce:
 
         await asyncio.to_thread(write)
 
+    async def others(self) -> list[Undo]:
+        """Return how all is undone that other faults have done: how something is now may be their doing."""
+        return await asyncio.to_thread(self._book.others, self._entry)
+
     def before_end(self, work: Callable[[], Awaitable[None]]) -> None:
         """Have something done in the end before anything is undone, such as to stop what does it again and again."""
         self._first.append(work)
+
+    def keep_doing(self, work: Callable[[], Awaitable[None]], *, every_s: float, then: Callable[[], None]) -> None:
+        """Do something again and again for as long as it is in force.
+
+        It is done here, where no watchdog reaches, so it ends by itself when the time is over: the drill may hang, or
+        hold the fault for longer.
+
+        Args:
+            work: what is done; where it waits before it does something, it looks at the time itself (`is_over`).
+            every_s: how long it rests.
+            then: done when the time is over: what the watchdog has undone may have been done once more at that moment.
+        """
+
+        async def go() -> None:
+            while not self.is_over:
+                await work()
+                await asyncio.sleep(every_s)
+            then()
+
+        going = asyncio.create_task(go(), name=f"{self.name} ({self.target}), again and again")
+
+        async def stop() -> None:
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+
+        self.before_end(stop)
 
     async def helper(self, *command: str) -> Process:
         """Start a process that does something for as long as it runs, and undoes it when told to end.
@@ -132,14 +174,20 @@ async def begun(folder: Path, name: str, target: str, *, limit_s: float = LIMIT_
 
     Raises:
         FaultStaysError: it was ended and is not gone.
+        FaultTimedOutError: its time was over before it was ended; its facts then have `over_after_s`.
     """
     book = Book(folder)
     fault = InForce(book, book.new(name, target, limit_s))
     try:
         await fault.begin()
         yield fault
+        is_late, held_s = fault.is_over and fault.lasts, time.monotonic() - fault.began
+        if is_late:
+            fault.facts[OVER_AFTER] = limit_s
     finally:
         await _to_its_end(fault.end)
+    if is_late:
+        raise FaultTimedOutError(name, target, limit_s=limit_s, held_s=held_s)
 
 
 async def _to_its_end(work: Callable[[], Awaitable[T]]) -> T:

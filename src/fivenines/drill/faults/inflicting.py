@@ -41,8 +41,9 @@ async def in_force(
 
     Raises:
         BadFaultError: nothing is called so, or a target or parameter makes no sense; nothing was done.
-        FaultImpossibleError: it cannot be done here; all of it is undone.
+        FaultImpossibleError: it cannot be done here, or not within `limit_s`; all of it is undone.
         FaultStaysError: on leaving: it was ended and is not gone.
+        FaultTimedOutError: on leaving: its time was over before, and it was undone then.
     """
     kind = FAULTS.get(name)
     if kind is None:
@@ -62,4 +63,6 @@ async def in_force(
             await kind.begin(happening)
         except (AgentError, EdgeUnreachableError, RefusedError, OSError) as error:
             raise FaultImpossibleError(name, str(error)) from error
+        if fault.is_over and fault.lasts:  # the watchdog has undone what there was by then, and not what came after
+            raise FaultImpossibleError(name, f"its time, {limit_s:g} s, was over before it had begun")
         yield fault

@@ -2,13 +2,14 @@
 
 import asyncio
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from fivenines.drill.faults.errors import FaultImpossibleError
 from fivenines.drill.faults.force import InForce
 from fivenines.drill.faults.processes import Process
-from fivenines.drill.faults.undoing import Unlimit
+from fivenines.drill.faults.undoing import Undo, Unlimit
 
 __all__ = ["few_descriptors", "limit", "little_memory"]
 
@@ -19,6 +20,8 @@ async def limit(fault: InForce, process: Process, kind: int, soft: int) -> None:
     """Limit a process in one kind of `resource.RLIMIT_...`; what it may ask for itself stays. Raises as below."""
     try:
         before, hard = resource.prlimit(process.pid, kind)
+        others = await fault.others()
+        before = await asyncio.to_thread(_without, process, kind, before, others)
         await fault.promise(Unlimit(process, kind, before, hard))
         resource.prlimit(process.pid, kind, (soft if hard < 0 else min(soft, hard), hard))
     except ProcessLookupError:
@@ -55,3 +58,11 @@ async def little_memory(fault: InForce, process: Process, *, spare_bytes: int) -
         return 0
     await limit(fault, process, resource.RLIMIT_AS, pages * _PAGE_BYTES + spare_bytes)
     return pages * _PAGE_BYTES
+
+
+def _without(process: Process, kind: int, soft: int, others: Sequence[Undo]) -> int:
+    """Say what a process might have if it had not inherited the limit of one that another fault has limited."""
+    for each in others:
+        if isinstance(each, Unlimit) and each.kind == kind and process in each.heirs():
+            return each.soft
+    return soft

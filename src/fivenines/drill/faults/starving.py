@@ -105,7 +105,10 @@ async def _by_group(fault: InForce, groups: Groups, processes: Sequence[Process]
             homes.setdefault(groups.home(each), []).append(each)
     for number, (home, members) in enumerate(homes.items()):
         group = groups.root / f"fivenines-{fault.id}-{number}"
-        await fault.promise(LeaveGroup(str(group), str(home)))
+        # Their group may be another fault's, which may end before this one and take it away.
+        found = (each for each in await fault.others() if isinstance(each, LeaveGroup) and each.group == str(home))
+        homes_of_home = next(((each.home, *each.beyond) for each in found), ())
+        await fault.promise(LeaveGroup(str(group), str(home), homes_of_home))
         groups.make(group, share / len(homes))
         for each in members:
             if each.is_alive():

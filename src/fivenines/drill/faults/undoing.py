@@ -10,14 +10,14 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from fivenines.drill.faults.processes import Process
+from fivenines.drill.faults.processes import Process, tree
 
 __all__ = [
     "AwayWithRule",
@@ -55,6 +55,10 @@ class SameWay(Struct, frozen=True):
 
     def about(self) -> object:
         """What it is about: of two faults that did the same thing, the one that ends last undoes it."""
+        return self
+
+    def sparing(self, _others: "Sequence[SameWay]") -> "SameWay":
+        """Return it so that it leaves alone what others in the book are about."""
         return self
 
 
@@ -107,9 +111,14 @@ class LeaveGroup(SameWay, frozen=True, tag="leave group"):
     """Its folder."""
     home: str
     """The folder of the group that they came from."""
+    beyond: tuple[str, ...] = ()
+    """Where that is another fault's: the group that they came from before, and so on."""
 
     def undo(self) -> None:  # noqa: D102
-        members, home = Path(self.group, "cgroup.procs"), Path(self.home, "cgroup.procs")
+        members = Path(self.group, "cgroup.procs")
+        # The nearest that is left. The last one is where we make groups, which is always there.
+        homes = (Path(each, "cgroup.procs") for each in (self.home, *self.beyond, str(Path(self.group).parent)))
+        home = next((each for each in homes if each.exists()), members)
         until = time.monotonic() + _END_S
         while Path(self.group).is_dir():
             for pid in members.read_text().split():
@@ -127,18 +136,26 @@ class LeaveGroup(SameWay, frozen=True, tag="leave group"):
 
 
 class Unlimit(SameWay, frozen=True, tag="unlimit"):
-    """Give a process back what it may have of something."""
+    """Give a process back what it may have of something, and those, too, that have inherited less from it."""
 
     process: Process
     kind: int
     """resource.RLIMIT_..."""
     soft: int
     hard: int
+    spared: tuple[Process, ...] = ()
+    """Those that were limited themselves: what they get back stands in the book on its own."""
 
     def undo(self) -> None:  # noqa: D102
         if self.process.is_alive():
             with suppress(ProcessLookupError):
                 resource.prlimit(self.process.pid, self.kind, (self.soft, self.hard))
+        until = time.monotonic() + _END_S
+        while (heirs := self.heirs()) and time.monotonic() < until:  # one may start another one meanwhile
+            for each in heirs:
+                with suppress(ProcessLookupError):
+                    _, hard = resource.prlimit(each.pid, self.kind)
+                    resource.prlimit(each.pid, self.kind, (self._within(hard), hard))
 
     def still(self) -> str:  # noqa: D102
         with suppress(ProcessLookupError):
@@ -146,10 +163,34 @@ class Unlimit(SameWay, frozen=True, tag="unlimit"):
                 soft, _ = resource.prlimit(self.process.pid, self.kind)
                 if soft != self.soft:
                     return f"process {self.process.pid} is limited to {soft} of resource {self.kind}"
-        return ""
+        heirs = [str(each.pid) for each in self.heirs()]
+        return f"processes {', '.join(heirs)} have inherited a limit of resource {self.kind}" if heirs else ""
 
     def about(self) -> object:  # noqa: D102
         return self.process, self.kind
+
+    def sparing(self, others: "Sequence[SameWay]") -> "Unlimit":  # noqa: D102
+        limited = [each.process for each in others if isinstance(each, Unlimit) and each.kind == self.kind]
+        return structs.replace(self, spared=tuple(limited))
+
+    def heirs(self) -> list[Process]:
+        """Return what it has started, and so on, that may have less than it could before it was limited."""
+        try:
+            parent, *started = tree(self.process.pid)
+        except ProcessLookupError:
+            return []
+        if parent != self.process:  # another one has its number
+            return []
+        found = []
+        for each in started:
+            with suppress(ProcessLookupError):
+                soft, hard = resource.prlimit(each.pid, self.kind)
+                if each not in self.spared and each.is_alive() and _is_less(soft, self._within(hard)):
+                    found.append(each)
+        return found
+
+    def _within(self, hard: int) -> int:
+        return hard if _is_less(hard, self.soft) else self.soft
 
 
 class PutByteBack(SameWay, frozen=True, tag="put byte back"):
@@ -323,6 +364,11 @@ Undo = (
     | AwayWithRule
     | PutCertificateBack
 )
+
+
+def _is_less(one: int, other: int) -> bool:
+    """Compare two limits of the kernel."""
+    return one not in {other, resource.RLIM_INFINITY} and (other == resource.RLIM_INFINITY or one < other)
 
 
 def _byte(file: int, offset: int) -> int | None:
