@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fivenines.cli.plan import read_declared
@@ -70,6 +71,16 @@ def test_each_region_has_a_cable_and_all_of_it_is_taken_away(network: tuple[Netw
     made.remove()
     assert devices(topology) == []
     assert not [path for path in Path("/var/run/netns").iterdir() if path.name.startswith(f"{name}-")]
+
+
+def test_a_second_platform_leaves_the_network_of_the_first(network: tuple[Network, Topology], tmp_path: Path) -> None:
+    _, topology = network
+    second = Network(msgspec.structs.replace(topology, folder=str(tmp_path / "other")))
+    with pytest.raises(IsolationError, match=f"network {topology.network} is that of a platform.*another --network"):
+        second.make()
+    second.remove()
+    assert len(devices(topology)) == 4
+    assert all(is_heard(topology, place.name) for place in topology.regions)
 
 
 @pytest.mark.parametrize("ways", [((CLIENTS, "eu-north"),), (("eu-north", CLIENTS),)], ids=["there", "back"])

@@ -23,6 +23,7 @@ from fivenines.cli.output import (
 from fivenines.cli.plan import check_placement, read_declared
 
 if TYPE_CHECKING:
+    from fivenines.platform.loading import Declared
     from fivenines.platform.local.up import Seen, Up
     from fivenines.platform.topology import Topology
 
@@ -87,6 +88,7 @@ def up(
         declared = read_declared(file)
         check_placement(declared)
         home = Path(declared.file).parent if Path(declared.file).exists() else Path()
+        _check_folders(declared, home)
         topology = make_topology(declared.platform, folder, home=home, network=network, isolation=isolation)
         try:
             with held(folder):
@@ -182,6 +184,21 @@ def _check_programs() -> None:
         raise CommandFailedError(
             f"not installed: {' and '.join(missing)}", hint=f"on Debian and Ubuntu: apt-get install {' '.join(missing)}"
         )
+
+
+def _check_folders(declared: "Declared", home: Path) -> None:
+    """See that services can run where they are declared to. Raises `CommandFailedError` with each line."""
+    from fivenines.platform.loading import shown
+
+    missing = []
+    for number, service in enumerate(declared.platform.services):
+        if not (home / service.folder).is_dir():
+            path = ("services", number, "folder")
+            mark = declared.mark(path)
+            at = f"{declared.file}:{mark.line}" if mark else declared.file
+            missing.append(f"{at}: {shown(path)}: {home / service.folder} is no folder")
+    if missing:
+        raise CommandFailedError("\n".join(missing), hint="a service's folder is named from that of platform.yaml on")
 
 
 def agent(

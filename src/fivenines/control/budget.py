@@ -68,8 +68,10 @@ def lost_part(desired: Desired, observed: Observed) -> float:
     requests = sum(report.requests_per_s for report in reports)
     failed = sum(report.failed_per_s for report in reports)
     of_answers = min(1.0, failed / requests) if requests > 0 else 0.0
-    weights = {region.name: region.weight for region in desired.regions}
-    shares = {n: weights.get(n, 0.0) * s.share for n, s in observed.states.items() if s.phase in SERVES}
+    served = {n: s.share for n, s in observed.states.items() if s.phase in SERVES}
+    weights = {region.name: region.weight for region in desired.regions if region.name in served}
+    # As the names do: where all that serve weigh 0, they weigh the same.
+    shares = {n: weight * served[n] if any(weights.values()) else served[n] for n, weight in weights.items()}
     total = sum(shares.values())
     silent = sum(share for name, share in shares.items() if _is_unanswered(name, reports, desired, observed))
     return max(of_answers, silent / total if total > 0 else 0.0)

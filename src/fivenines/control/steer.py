@@ -1,9 +1,9 @@
 """Steering: from what all agreed on to the table that this region's nameserver answers by. Pure.
 
 A table in which nobody gets anything would be an outage that the names make by themselves: where no region has a share,
-the table keeps those that there were (fail open). Without the shared store the table stays as it is. The serial goes up
-only when something changed; a latency counts as changed when it is another by more than a quarter, so the names do not
-change with every measurement.
+the table keeps those that there were (fail open). A weight of 0 is no such reason: the table has the weights that count
+(see `weighed`). Without the shared store the table stays as it is. The serial goes up only when something changed; a
+latency counts as changed when it is another by more than a quarter, so the names do not change with every measurement.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from fivenines.control.desired import Desired
 from fivenines.control.judging import latency_to
 from fivenines.control.observed import Observed
+from fivenines.traffic.steering import weighed
 from fivenines.traffic.table import SteeredRegion, SteeringTable
 
 __all__ = ["steer"]
@@ -43,7 +44,7 @@ def steer(
         replace(region, share=shares[region.name], latency_ms=_latency(region.name, observed, known))
         for region in declared.regions
     )
-    table = replace(declared, regions=regions, serial=before.serial if before else declared.serial)
+    table = weighed(replace(declared, regions=regions, serial=before.serial if before else declared.serial))
     if table == before:
         return before
     return replace(table, serial=table.serial + 1)
@@ -55,19 +56,15 @@ def _shares(
     states = observed.states
     # Of a region that nothing was agreed on yet, as when a platform begins, what was declared counts.
     shares = {r.name: states[r.name].share if r.name in states else r.share for r in declared.regions}
-    if _is_any(declared, shares):
+    if any(shares.values()):
         return shares
     if before is not None:
         last = {region.name: region.share for region in before.regions}
         kept = {region.name: last.get(region.name, 0.0) for region in declared.regions}
-        if _is_any(declared, kept):
+        if any(kept.values()):
             return kept
     active = {region.name for region in desired.regions if region.mode == "active"}
     return {region.name: float(region.name in active or not active) for region in declared.regions}
-
-
-def _is_any(declared: SteeringTable, shares: Mapping[str, float]) -> bool:
-    return any(shares[region.name] * region.weight > 0 for region in declared.regions)
 
 
 def _latency(region: str, observed: Observed, known: Mapping[str, SteeredRegion]) -> float | None:

@@ -105,7 +105,10 @@ def _weights(platform: Platform) -> Iterator[Finding]:
     weighty = [region for region in active if region.weight > 0]
     if active and not weighty:
         yield refused(
-            "weights", ("regions",), "all active regions have weight 0: nobody gets traffic", "give them weights"
+            "weights",
+            ("regions",),
+            "all active regions have weight 0: nothing says how much each is to get",
+            "give them weights",
         )
     elif len(active) > 1 and len(weighty) == 1 and not any(r.mode == "standby" for r in platform.serving_regions):
         yield warned(

@@ -15,6 +15,10 @@ LEDGER_NAME = "api"
 """The ledger's own name below the zone."""
 _PARTS = ("journal", "edge", "names", "controller", "history")
 """What the parts of a region are called, after its name."""
+_IN_EDGE = frozenset({"clients", "ledger", "repeats", "statistics", "switches"})
+"""What an edge has beside the services, by names of its own."""
+_NAME_LENGTH_MAX = 64
+"""Of a server of the edge."""
 _PRIVILEGED = 1_024
 
 
@@ -27,6 +31,8 @@ def _names(platform: Platform) -> Iterator[Finding]:
         what = taken.get(name)
         if what is None and (name == "ns" or name.startswith("ns-")):
             what = "the name of a nameserver"
+        if what is None and kind == "services" and name in _IN_EDGE:
+            what = "the name of a part of every edge"
         if what is None:
             taken[name] = f"the name of a {kind[:-1]} already"
         else:
@@ -35,15 +41,36 @@ def _names(platform: Platform) -> Iterator[Finding]:
 
 
 def _workloads(platform: Platform) -> Iterator[Finding]:
-    """Workloads are called REGION-PART, REGION-NUMBER and REGION-SERVICE-NUMBER: two must not come out alike."""
+    """Workloads are called REGION-PART, REGION-NUMBER and REGION-SERVICE-NUMBER: two must not come out alike.
+
+    Nodes and services are servers of their edge, as other regions are, by their names: these must differ, too.
+    """
     owners: dict[str, tuple[str, str]] = {}
+    numbers = {region.name: number for number, region in enumerate(platform.regions)}
     for number, region in enumerate(platform.regions):
         nodes = max(region.nodes, platform.scaling.nodes_max if region.nodes else 0)
         parts = [f"{region.name}-{part}" for part in _PARTS]
-        parts += [f"{region.name}-{node}" for node in range(1, nodes + 1)]
-        for service in platform.services:
-            if region.name in platform.service_regions(service):
-                parts += [f"{region.name}-{service.name}-{copy}" for copy in range(1, service.replicas + 1)]
+        servers = [f"{region.name}-{node}" for node in range(1, nodes + 1)]
+        for place, service in enumerate(platform.services):
+            if region.name not in platform.service_regions(service):
+                continue
+            servers += [f"{region.name}-{service.name}-{copy}" for copy in range(1, service.replicas + 1)]
+            if len(servers[-1]) > _NAME_LENGTH_MAX:
+                yield refused(
+                    "names",
+                    ("services", place, "name"),
+                    f"{servers[-1]} has {len(servers[-1])} characters, and an edge takes {_NAME_LENGTH_MAX}",
+                    f"give {service.name} or {region.name} a shorter name",
+                )
+        for server in servers:
+            if server in numbers:
+                yield refused(
+                    "names",
+                    ("regions", numbers[server], "name"),
+                    f"a part of {region.name} is called {server}, too",
+                    "give the region another name",
+                )
+        parts += servers
         for part in parts:
             first = owners.setdefault(part, (region.name, part))[0]
             if first != region.name:

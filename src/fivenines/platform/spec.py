@@ -71,6 +71,14 @@ Zone = Annotated[
     ),
 ]
 HttpPath = Annotated[str, Meta(pattern=r"^/[!-~]*$", description="a path that begins with /")]
+EdgePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[A-Za-z0-9_.~/?=&%+-]{0,200}$",
+        description="a path that begins with /, of up to 200 more letters, digits and any of _ . ~ / ? = & % + -",
+    ),
+]
+"""What the edge asks for, in the settings of HAProxy."""
 Method = Annotated[str, Meta(pattern=r"^[A-Z]+$", description="a method of HTTP in capital letters")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="a currency of ISO 4217, such as EUR")]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -95,7 +103,8 @@ class Region(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = "active"
     """`active` serves; `standby` is warm, gets nothing, and is promoted when an active one is lost."""
     weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
-    """Its share of the traffic, in proportion to the other regions' weights; a standby's counts once it is promoted."""
+    """Its share of the traffic, in proportion to the other regions' weights; a standby's counts once it is promoted.
+    Where all that serve have 0, they get the same; `failover` does not look at it."""
     nodes: Annotated[int, Meta(ge=0, le=100)] = 2
     """How many nodes it has; 0 for a region that only holds a member of the journal."""
     capacity_per_node_per_s: Annotated[float, Meta(gt=0)] | None = None
@@ -144,7 +153,7 @@ class Archive(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Probe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One question that is put to a service again and again."""
 
-    path: HttpPath | None = None
+    path: EdgePath | None = None
     """What is asked for by HTTP; 200 to 399 is well. Left out: a TCP connection is enough."""
     interval_s: Seconds = 1.0
     """How long between two of them."""

@@ -3,8 +3,10 @@
     choose(table, client, random) -> addresses, the best first
 
 1. **Who may be answered**: regions with `weight * share > 0` that have an address of the family that was asked for.
-   If there is none the answer *fails open*: all that have an address count, as declared. An answer that may be wrong
-   serves better than none: whoever asks for a name tries what it gets, and the edges lead on to where there is life.
+   A weight is a proportion and takes no region away: where all that have a share weigh 0, they weigh the same, and
+   `failover` asks for no weights. If there is none the answer *fails open*: all that have an address count, as
+   declared. An answer that may be wrong serves better than none: whoever asks for a name tries what it gets, and the
+   edges lead on to where there is life.
 2. **Who comes first**: with `weighted` a draw in proportion to `weight * share`. The others put regions in an order:
    `latency` by what was measured from here, `geo` by the distance on the globe to the client's network, `failover` by
    rank; equals are drawn by weight, and a client of whom nobody knows where it is is drawn for by weight, too.
@@ -20,16 +22,16 @@ of them has exactly its share. Distances are great circles by the haversine form
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import islice
 from typing import Literal, Protocol
 
 import msgspec
 
-from fivenines.traffic.table import SteeredRegion, SteeringTable
+from fivenines.traffic.table import Policy, SteeredRegion, SteeringTable
 
-__all__ = ["Address", "Chance", "Family", "Steering", "choose", "distance_km", "failing_open", "is_served"]
+__all__ = ["Address", "Chance", "Family", "Steering", "choose", "distance_km", "failing_open", "is_served", "weighed"]
 
 Family = Literal[4, 6]
 Address = IPv4Address | IPv6Address
@@ -66,12 +68,23 @@ def is_served(region: SteeredRegion) -> bool:
     return region.weight * region.share > 0
 
 
+def weighed(table: SteeringTable) -> SteeringTable:
+    """Return a table with the weights that count: whoever has a share may be served where nobody else is.
+
+    Else the loss of all regions that have a weight would leave the names with the lost ones, beside a standby that was
+    promoted and is well.
+    """
+    regions = _weighed(table.regions, table.policy)
+    return table if regions == table.regions else msgspec.structs.replace(table, regions=regions)
+
+
 def failing_open(table: SteeringTable, last: SteeringTable | None) -> SteeringTable:
     """Return what to answer by: the table itself or, where it serves no region, with the shares of `last`.
 
     `last` is the last table that served one. A region that was well a moment ago is a better guess than one that has
     been down for days.
     """
+    table = weighed(table)
     if last is None or any(is_served(region) for region in table.regions):
         return table
     before = {region.name: region for region in last.regions}
@@ -145,7 +158,8 @@ class _Field:
 
     def __init__(self, table: SteeringTable, family: Family | None) -> None:
         placed = [(region, _of_family(region.addresses, family)) for region in table.regions]
-        reachable = [(region, addresses) for region, addresses in placed if addresses]
+        known = _weighed((region for region, addresses in placed if addresses), table.policy)
+        reachable = list(zip(known, (addresses for _, addresses in placed if addresses), strict=True))
         served = [(region, addresses) for region, addresses in reachable if is_served(region)]
         is_open = not served
         self._policy = table.policy
@@ -201,6 +215,16 @@ class _Networks:
                 # A neighbour in a longer prefix would be answered otherwise, so the answer is good for the longest.
                 return bits - next(iter(lengths)), place
         return bits - next(iter(lengths), bits), None
+
+
+def _weighed(regions: Iterable[SteeredRegion], policy: Policy) -> tuple[SteeredRegion, ...]:
+    found = tuple(regions)
+    if policy != "failover" and any(is_served(region) for region in found):
+        return found
+    return tuple(
+        msgspec.structs.replace(region, weight=1.0) if region.share > 0 and region.weight <= 0 else region
+        for region in found
+    )
 
 
 def _rank(table: SteeringTable, region: SteeredRegion) -> float:

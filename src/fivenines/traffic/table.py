@@ -25,7 +25,7 @@ class SteeredRegion(Struct, frozen=True, kw_only=True):
     nameserver: str
     """The address of its own nameserver."""
     weight: float = 1.0
-    """As declared."""
+    """As declared, or 1 where all that have a share would weigh 0."""
     share: float = 1.0
     """How much of its usual traffic it gets now, 0 to 1: 0 for a region that is down, evacuated or on standby, a part
     for one that is coming back. It gets `weight * share`, in proportion to the others' products."""

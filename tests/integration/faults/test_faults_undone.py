@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from fivenines.drill.faults import beginning, inflicting
+from fivenines.drill.faults import OVER_AFTER, beginning, inflicting
 from fivenines.drill.faults.book import Book, undo_left_over
 from fivenines.drill.faults.errors import FaultImpossibleError, FaultStaysError, FaultTimedOutError
 from fivenines.drill.faults.force import begun
@@ -80,8 +80,10 @@ def test_a_fault_that_was_over_before_it_was_ended_is_told(tmp_path: Path) -> No
 
 def test_what_lasts_no_time_has_none_that_could_be_over(tmp_path: Path) -> None:
     async def run() -> None:
-        async with begun(tmp_path, "kill", "a test", limit_s=0.01):
+        async with begun(tmp_path, "kill", "a test", limit_s=0.01) as fault:
             await asyncio.sleep(0.05)
+        assert fault.is_over
+        assert OVER_AFTER not in fault.facts
 
     asyncio.run(run())
     wait_until_watched_no_more(tmp_path)

@@ -28,6 +28,15 @@ def test_a_region_that_is_not_answered_loses_its_share_until_it_gets_none() -> N
     assert lost_part(desired(), observed(sees={n: dict.fromkeys(NAMES, LOST_ONE) for n in NAMES})) == 1.0
 
 
+def test_a_standby_that_weighs_nothing_loses_what_it_serves() -> None:
+    """With one that weighs all down, the names lead to those that weigh nothing: each to the same part."""
+    regions = tuple(replace(each, weight=float(each.name == A)) for each in desired().regions)
+    weightless = replace(desired(), regions=regions)
+    states = [state(A, "down")]
+    assert lost_part(weightless, observed(sees=all_see(C, LOST_ONE), states=states)) == pytest.approx(1 / 2)
+    assert lost_part(weightless, observed(sees=all_see(C, LOST_ONE))) == 0.0, "while the one that weighs all serves"
+
+
 def test_a_loss_is_booked_on_the_incident_that_is_open() -> None:
     books, new = book(Books(), ["region:c"], lost_s=2.0, cost_per_s=50.0, now=NOW, make_id="i")
     assert new == ["region:c"]

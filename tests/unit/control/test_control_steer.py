@@ -1,3 +1,7 @@
+from random import Random
+from typing import get_args
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -5,7 +9,8 @@ from msgspec.structs import replace
 from fivenines.control.controllers.traffic import SHARES
 from fivenines.control.observed import Observed, Probes
 from fivenines.control.steer import steer
-from fivenines.traffic.table import SteeredRegion, SteeringTable
+from fivenines.traffic.steering import choose, is_served
+from fivenines.traffic.table import Policy, SteeredRegion, SteeringTable
 from tests.unit.control.situations import NAMES, A, B, C, desired, observed, report, state
 
 DECLARED = SteeringTable(
@@ -57,6 +62,52 @@ def test_where_nobody_has_a_share_the_last_ones_stay() -> None:
     first = steer(DECLARED, desired(), observed(states=[state(C, "down")]), None)
     assert shares(steer(DECLARED, desired(), none, first)) == {A: 1.0, B: 1.0, C: 0.0}
     assert shares(steer(DECLARED, desired(standby=[C]), none, None)) == {A: 1.0, B: 1.0, C: 0.0}
+
+
+def weighing(*weights: float, policy: Policy = "weighted") -> SteeringTable:
+    regions = tuple(
+        replace(each, weight=weight, rank=rank, addresses=(f"127.0.{rank + 1}.1",))
+        for rank, (each, weight) in enumerate(zip(DECLARED.regions, weights, strict=True))
+    )
+    return replace(DECLARED, regions=regions, policy=policy)
+
+
+def first_answers(table: SteeringTable | None) -> set[str]:
+    assert table is not None
+    chance = Random(7)
+    return {choose(table, None, chance)[0] for _ in range(50)}
+
+
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_a_lost_region_is_not_kept_because_the_promoted_standby_weighs_nothing(policy: Policy) -> None:
+    declared, wanted = weighing(1.0, 0.0, 0.0, policy=policy), desired(standby=[B, C])
+    standing_by = [state(B, "standby"), state(C, "standby")]
+    before = steer(declared, wanted, observed(states=standing_by), None)
+    assert first_answers(before) == {"127.0.1.1"}
+    promoted = observed(states=[state(A, "down"), state(B, promoted=True), state(C, "standby")])
+    after = steer(declared, wanted, promoted, before)
+    assert shares(after) == {A: 0.0, B: 1.0, C: 0.0}
+    assert first_answers(after) == {"127.0.2.1"}
+
+
+def test_actives_that_weigh_nothing_share_alike_once_all_others_are_lost() -> None:
+    declared = weighing(1.0, 0.0, 0.0)
+    before = steer(declared, desired(), observed(), None)
+    assert first_answers(before) == {"127.0.1.1"}
+    after = steer(declared, desired(), observed(states=[state(A, "down")]), before)
+    assert first_answers(after) == {"127.0.2.1", "127.0.3.1"}
+    assert after is not None
+    assert all(is_served(region) for region in after.regions if region.name != A)
+    again = steer(declared, desired(), observed(), after)
+    assert first_answers(again) == {"127.0.1.1"}
+
+
+def test_failover_asks_for_no_weights() -> None:
+    declared = weighing(0.0, 0.0, 0.0, policy="failover")
+    before = steer(declared, desired(), observed(), None)
+    assert first_answers(before) == {"127.0.1.1"}
+    after = steer(declared, desired(), observed(states=[state(A, "down")]), before)
+    assert first_answers(after) == {"127.0.2.1"}
 
 
 def test_a_latency_that_hardly_changes_changes_nothing() -> None:

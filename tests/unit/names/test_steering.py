@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fivenines.traffic.steering import Steering, choose, distance_km, failing_open, is_served
+from fivenines.traffic.steering import Steering, choose, distance_km, failing_open, is_served, weighed
 from fivenines.traffic.table import GeoPrefix, Policy, SteeredRegion, SteeringTable
 from tests.unit.names.tables import PLACES, region, table
 
@@ -97,10 +97,13 @@ def test_an_answer_is_never_empty_and_never_repeats_itself(
 def test_no_region_without_a_share_is_answered_while_another_has_one(
     steered: SteeringTable, client: IPv4Address | None, seed: int
 ) -> None:
-    found = owners(steered)
+    known = weighed(steered)
+    found = owners(known)
     answer = choose(steered, client, random.Random(seed))
-    is_open = not any(is_served(each) and each.addresses for each in steered.regions)
+    is_open = not any(is_served(each) and each.addresses for each in known.regions)
     assert is_open or all(is_served(found[address]) for address in answer)
+    is_lost = not any(each.share and each.addresses for each in steered.regions)
+    assert is_lost or all(found[address].share for address in answer)
 
 
 @given(tables(), clients, st.integers(), st.sampled_from([4, 6]))
@@ -241,6 +244,31 @@ def test_the_scope_says_for_whom_else_the_answer_holds(prefixes: list[tuple[int,
 def test_failing_open_answers_all_as_declared() -> None:
     steered = table(region("a", 1, share=0.0, weight=3.0), region("b", 2, share=0.0))
     assert_share(first_counts(steered)["a"], 0.75)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_regions_that_weigh_nothing_are_answered_before_those_that_are_lost(policy: Policy) -> None:
+    lost = region("a", 1, share=0.0)
+    steered = table(lost, region("b", 2, weight=0.0), region("c", 3, share=0.0), policy=policy)
+    assert first_counts(steered) == {"b": ASKED}
+    last = table(replace(lost, share=1.0), region("b", 2, weight=0.0, share=0.0), region("c", 3), policy=policy)
+    assert first_counts(failing_open(steered, last)) == {"b": ASKED}
+
+
+def test_regions_that_weigh_nothing_share_alike_and_only_where_nobody_weighs_something() -> None:
+    none = [region("a", 1, weight=0.0), region("b", 2, weight=0.0)]
+    assert_share(first_counts(table(*none))["a"], 0.5)
+    assert first_counts(table(*none, region("c", 3))) == {"c": ASKED}
+    of_v6 = region("c", 3, addresses=("2001:db8::3",))
+    assert choose(table(*none, of_v6), None, random.Random(1), family=6) == ("2001:db8::3",)
+    lost = region("d", 4, share=0.0)
+    assert "192.0.2.4" not in choose(table(*none, of_v6, lost), None, random.Random(1), family=4)
+
+
+def test_failover_goes_by_rank_whatever_regions_weigh() -> None:
+    lost = region("a", 1, share=0.0, weight=0.0)
+    steered = table(lost, region("b", 2, weight=0.0), region("c", 3, weight=9.0), policy="failover")
+    assert first_counts(steered) == {"b": ASKED}
 
 
 def test_failing_open_prefers_the_last_good_set() -> None:

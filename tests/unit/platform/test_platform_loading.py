@@ -70,6 +70,16 @@ def test_who_says_only_where_to_ask_keeps_the_patience_of_each_probe() -> None:
     assert asked.probes.startup.interval_s * asked.probes.startup.failures >= 30
 
 
+def test_a_path_that_no_edge_can_ask_for_is_refused_with_its_line() -> None:
+    lines = (
+        "services:",
+        "  - {name: pay, command: [./pay], port: 8081, edge_port: 9980, probes: {PROBE: {path: '/health:ready'}}}",
+    )
+    (found,) = told(with_lines(*(line.replace("PROBE", "readiness") for line in lines)))
+    assert found.startswith("7:85: services[0].probes.readiness.path: '/health:ready' is not a path that begins with /")
+    parse(with_lines(*(line.replace("PROBE", "liveness") for line in lines)))
+
+
 @settings(max_examples=30)  # PyYAML is slow
 @given(any_platform)
 def test_what_is_written_down_is_read_again(platform: Platform) -> None:

@@ -1,14 +1,18 @@
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from fivenines.control.desired import Timings
 from fivenines.platform.loading import parse, shown
+from fivenines.platform.local.edging import edge_settings
 from fivenines.platform.placement import check
 from fivenines.platform.spec import Journal, LivenessProbe, Network, Platform, Probe, Probes, Scaling, Traffic
+from fivenines.platform.topology import make_topology
 from tests.unit.platform.platforms import (
     any_platform,
     placed_platform,
@@ -197,6 +201,12 @@ def test_archives_in_one_place_are_refused() -> None:
         ({"services": (service(name="api"),)}, "services[0].name: api is the ledger's own name"),
         ({"services": (service(name="frankfurt"),)}, "services[0].name: frankfurt is the name of a region already"),
         ({"services": (service(name="ns-x"),)}, "services[0].name: ns-x is the name of a nameserver"),
+        *(
+            ({"services": (service(name=name),)}, f"services[0].name: {name} is the name of a part of every edge")
+            for name in ("clients", "ledger", "repeats", "statistics", "switches")
+        ),
+        ({"services": (service(name="a" * 40),), "regions": (region("b" * 24, "aws"), *platform().regions[1:])},
+         f"services[0].name: {'b' * 24}-{'a' * 40}-2 has 67 characters, and an edge takes 64"),
         ({"services": (service(edge_port=9959),)}, "services[0].edge_port: the edge of pay would get port 9959"),
         ({"services": (service(port=9960),)}, "services[0].port: replica 1 of pay would get port 9960, which the plat"),
         ({"services": (service(port=9968),)}, "services[0].port: replica 1 of pay would get port 9968, which node 8"),
@@ -228,9 +238,43 @@ def test_parts_that_would_be_called_alike_are_refused() -> None:
     assert "regions[1].name: a part of eu-pay and one of eu would both be called eu-pay-1" in found
 
 
-def test_nobody_gets_traffic_if_all_weights_are_zero() -> None:
+@pytest.mark.parametrize("name", ["eu-1", "eu-pay-2"])
+def test_a_region_that_is_called_as_a_part_of_another_is_refused(name: str) -> None:
+    found = told(platform(regions=(region("eu", "aws"), region(name, "gcp"), region("stockholm", "azure")),
+                          services=(service(),)))  # fmt: skip
+    assert f"regions[1].name: a part of eu is called {name}, too" in found
+    assert not told(platform(regions=(region("eu", "aws"), region("eu-20", "gcp"), region("stockholm", "azure"))))
+
+
+# Few of those that are drawn are accepted, and only these count as examples.
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_every_edge_of_what_is_accepted_can_be_set_up(data: st.DataObject) -> None:
+    names = st.sampled_from(["eu", "eu-1", "eu-pay", "eu-pay-1", "us", "us-2", "pay", "e" * 40])
+    regions = tuple(
+        region(name, provider)
+        for name, provider in zip(
+            data.draw(st.lists(names, min_size=3, max_size=3)), ("aws", "gcp", "azure"), strict=True
+        )
+    )
+    services = tuple(
+        service(name=name, port=8_000 + 100 * number, edge_port=9_980 + number)
+        for number, name in enumerate(
+            data.draw(st.lists(st.sampled_from(["pay", "pay-1", "ledger", "switches", "s" * 22, "s" * 21]), max_size=2))
+        )
+    )
+    drawn = platform(regions=regions, services=services)
+    assume(not refusals(drawn))
+    topology = make_topology(drawn, Path("/data"), home=Path("/home"))
+    for place in topology.regions:
+        assert edge_settings(topology, place).region == place.name
+
+
+def test_weights_that_are_all_zero_are_refused() -> None:
     regions = tuple(region(n, p, weight=0.0) for n, p in ALL)
-    assert "regions: all active regions have weight 0: nobody gets traffic" in told(platform(regions=regions))
+    assert "regions: all active regions have weight 0: nothing says how much each is to get" in told(
+        platform(regions=regions)
+    )
 
 
 def test_one_node_can_be_accepted() -> None:

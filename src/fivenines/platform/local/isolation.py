@@ -4,11 +4,13 @@
 all cables end in a bridge, where clients are too. Cut means what it means between machines: what is sent is lost
 without a word. It is done by a neighbour entry that leads to a hardware address that nobody has, so one direction can
 be lost alone, and nothing else of the machine is touched. All names begin with `fn` and the number of the platform's
-network; what an earlier run left there is taken away first.
+network; what an earlier run left there is taken away first. A platform that runs holds the lock of its number, so what
+is taken away is never another one's.
 
 The library talks to the kernel on an event loop of its own, so on ours all of this runs in a thread.
 """
 
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +30,8 @@ Way = tuple[str, str]
 NOBODY = "02:00:00:00:00:01"
 """A hardware address of our own making that no device has."""
 _NAMESPACES = Path("/var/run/netns")
+_LOCKS = Path("/run/fivenines")
+"""A folder of root's own: in one that all may write to, somebody could put a link in the place of a lock."""
 
 
 class IsolationError(Exception):
@@ -45,17 +49,45 @@ class Network:
         self._topology = topology
         self._is_apart = topology.isolation == "netns"
         self._lost: set[Way] = set()
+        self._lock: int | None = None
+        """Held while our network is there; no program that we start inherits it."""
 
     def make(self) -> None:
-        """Make it. Raises `IsolationError`."""
+        """Make it, in the place of what an earlier run left. Raises `IsolationError`."""
         if not self._is_apart:
             return
         if (reason := why_not()) is not None:
             raise IsolationError(reason)
+        try:
+            is_ours = self._hold()
+        except OSError as error:
+            raise IsolationError(f"{self._lock_file}: {error.strerror}") from error
+        if not is_ours:
+            raise IsolationError(
+                f"network {self._topology.network} is that of a platform that runs on this machine already, started by "
+                f"process {self._holder() or 'unknown'}: choose another --network"
+            )
+        self._clear()
+        self._build()
+
+    def remove(self) -> None:
+        """Take it away, as far as it is there, and unless it is another platform's that runs."""
+        if not self._is_apart or why_not() is not None:  # where none can be made, none was
+            return
+        try:
+            is_ours = self._hold()
+        except OSError:  # nor was it then
+            return
+        try:
+            if is_ours:
+                self._clear()
+        finally:
+            self._let_go()
+
+    def _build(self) -> None:
         from pyroute2 import IPRoute, NetlinkError, NetNS, netns
 
         keep_signals_apart()
-        self.remove()
         try:
             with IPRoute() as here:
                 here.link("add", ifname=self._bridge, kind="bridge")
@@ -76,10 +108,7 @@ class Network:
             self.remove()
             raise IsolationError(f"the kernel refuses: {error}") from error
 
-    def remove(self) -> None:
-        """Take it away, as far as it is there."""
-        if not self._is_apart:
-            return
+    def _clear(self) -> None:
         from pyroute2 import IPRoute, NetlinkError, netns
 
         for name in netns.listnetns():
@@ -94,6 +123,41 @@ class Network:
                     with suppress(NetlinkError):  # it is gone by now
                         here.link("del", index=link["index"])
         self._lost.clear()
+
+    @property
+    def _lock_file(self) -> Path:
+        return _LOCKS / f"network-{self._topology.network}.lock"
+
+    def _hold(self) -> bool:
+        """Hold the lock of our number; False: another platform does. Raises OSError."""
+        if self._lock is not None:
+            return True
+        _LOCKS.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            os.write(lock, str(os.getpid()).encode())
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        except OSError:
+            os.close(lock)
+            raise
+        self._lock = lock
+        return True
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            # Closing alone would leave it with a fork of ours that the library has not ended yet.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            os.close(self._lock)
+            self._lock = None
+
+    def _holder(self) -> str:
+        with suppress(OSError):
+            return self._lock_file.read_text().strip()
+        return ""
 
     def inside(self, region: str) -> tuple[str, ...]:
         """What to put before a command so that it runs in a region's network."""

@@ -7,6 +7,7 @@ regions stop what needs the journal first, and the journal last. When it is kill
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -23,6 +24,7 @@ from fivenines.journal import JournalError
 from fivenines.journal.etcd import EtcdJournalSettings, JournalExistsError, JournalUnreachableError, found
 from fivenines.platform.local.agent_client import AgentError, Agents
 from fivenines.platform.local.dying import dying_with_us
+from fivenines.platform.local.edging import edge_settings
 from fivenines.platform.local.isolation import IsolationError, Network
 from fivenines.platform.local.programs import founded_file
 from fivenines.platform.topology import PORTS, RegionPlace, Topology
@@ -33,6 +35,8 @@ _LOOK_S = 0.2
 _JOURNAL_S_MAX = 60.0
 _STOP_S_MAX = 60.0
 _READY_S_MAX = 180.0
+_NOBODYS = "127.255.255.254"
+"""An address of this machine that no region of any network has."""
 
 Seen = Mapping[str, Mapping[str, WorkloadSeen]]
 """The workloads of each region, by their names; a region whose agent does not answer has none."""
@@ -95,6 +99,7 @@ class Up:
             UpError: it cannot be, or is not ready in time.
         """
         began = time.monotonic()
+        self._check_edges()
         try:
             await asyncio.to_thread(self.network.make)
         except IsolationError as error:
@@ -202,6 +207,20 @@ class Up:
                 break
         marker.touch()
 
+    def _check_edges(self) -> None:
+        """See that every edge can do what it is to do: agents would die of it, again and again. Raises `UpError`."""
+        for place in self.topology.regions:
+            try:
+                edge_settings(self.topology, place)
+            except ValueError as error:
+                is_of_folder = str(error).startswith("admin_socket")
+                raise UpError(
+                    f"HAProxy, the edge of {place.name}, cannot do with it: {error}",
+                    hint="choose a --folder without them"
+                    if is_of_folder
+                    else "docs/platform-yaml.md has every field, and the rules",
+                ) from error
+
     def _check_addresses(self) -> None:
         """See that nobody else has our addresses. Raises `UpError`."""
         if self.topology.isolation != "loopback":
@@ -230,10 +249,25 @@ def _check_free(host: str, port: int, kind: socket.SocketKind) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UpError(
-                f"{host}:{port}: {error.strerror}",
-                hint="another platform, or another program, listens there: choose another --network",
-            ) from error
+            hint = "another platform, or another program, listens there: choose another --network"
+            if error.errno == errno.EADDRINUSE and _is_taken_everywhere(port, kind):
+                listing = "ss -ltnp" if kind == socket.SOCK_STREAM else "ss -lunp"
+                hint = (
+                    f"something else has port {port} on all addresses, so another --network is of no use: find it with "
+                    f"'sudo {listing}', and stop it"
+                )
+            raise UpError(f"{host}:{port}: {error.strerror}", hint=hint) from error
+
+
+def _is_taken_everywhere(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_NOBODYS, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 async def look(topology: Topology, agents: Agents) -> Seen:
