@@ -227,6 +227,10 @@ def test_a_region_is_evacuated_and_returns_and_nobody_notices(bank: Played) -> N
         status = bank.command("status")
         assert "ordered: evacuate us-east" in status.stdout
         assert "works on the power lines" in status.stdout
+        (found,) = told(bank.command("region", "return", "us-east", "--dry-run", "--json"))
+        assert [(each["region"], each["phase"]) for each in found["actions"]] == [("us-east", "reads")]
+        assert "was taken back" in found["actions"][0]["reason"]
+        assert bank.do(bank.platform.phases())["us-east"] == "evacuated"
         phases = told(bank.command("region", "return", "us-east", "--json"))
         assert phases[-1]["phase"] in {"reads", "few", "serving"}
         bank.do(bank.platform.wait_whole())

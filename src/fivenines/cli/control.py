@@ -18,7 +18,8 @@ from fivenines.cli.up import FOLDER, FolderOption, read_folder, serve_part
 
 if TYPE_CHECKING:
     from fivenines.control.deciding import Decision
-    from fivenines.control.desired import Order
+    from fivenines.control.desired import Desired
+    from fivenines.control.observed import Observed
     from fivenines.control.store import Store
     from fivenines.platform.topology import Topology
 
@@ -196,13 +197,14 @@ def _order(
     with telling_errors():
         topology = read_folder(folder)
         _check_target(topology, kind, target)
+        from fivenines.control.deciding import explain
         from fivenines.control.desired import Order
         from fivenines.control.orders import give_order
 
         order = Order(kind=kind, target=target, at=time.time(), by=getpass.getuser(), why=why, override=override)  # type: ignore[arg-type]
 
         async def give(store: "Store") -> None:
-            decision = await _explain(topology, store, order)
+            decision = explain((order,), *await _look(topology, store, target), time.time())
             _tell(decision, json=json)
             if decision.refused and not override:
                 refused = decision.refused[0]
@@ -227,6 +229,7 @@ def _take_back(kinds: tuple[str, ...], target: str, *, dry_run: bool, folder: "F
         _check_target(topology, kinds[0], target)
 
         async def take_back(store: "Store") -> None:
+            from fivenines.control.deciding import explain_taken_back
             from fivenines.control.orders import take_back_order
 
             shared = await store.read_all()
@@ -234,8 +237,10 @@ def _take_back(kinds: tuple[str, ...], target: str, *, dry_run: bool, folder: "F
             if not given:
                 raise CommandFailedError(f"nobody has ordered anything of {target}", hint="'fivenines status' shows it")
             if dry_run:
-                for order in given:
-                    out.print(f"would take back: {order.kind} {target}, ordered by {order.by}", markup=False)
+                if not json:
+                    for order in given:
+                        out.print(f"would take back: {order.kind} {target}, ordered by {order.by}", markup=False)
+                _tell(explain_taken_back(given, *await _look(topology, store, target), time.time()), json=json)
                 return
             for order in given:
                 await take_back_order(store, order.kind, target, at=time.time(), by=getpass.getuser(), region=OPERATOR)
@@ -247,15 +252,14 @@ def _take_back(kinds: tuple[str, ...], target: str, *, dry_run: bool, folder: "F
         _with_store(topology, take_back)
 
 
-async def _explain(topology: "Topology", store: "Store", order: "Order") -> "Decision":
-    """Work out what an order would bring about, from what a controller knows just now."""
-    from fivenines.control.deciding import explain
+async def _look(topology: "Topology", store: "Store", target: str) -> "tuple[Desired, Observed]":
+    """Return what is wanted, and what a controller knows just now, of the target's own region if it answers."""
     from fivenines.control.observed import Observed
     from fivenines.platform.desires import to_desired
     from fivenines.platform.local.agent_client import AgentError, Agents
 
     workloads = tuple(workload for place in topology.regions for workload in place.workloads())
-    region = next((each.region for each in workloads if each.name == order.target), order.target)
+    region = next((each.region for each in workloads if each.name == target), target)
     places = [region, *(place.name for place in topology.regions if place.name != region)]
     async with Agents(topology) as agents:
         for name in places:
@@ -275,7 +279,7 @@ async def _explain(topology: "Topology", store: "Store", order: "Order") -> "Dec
         has_majority=view.has_majority,
     )
     orders = (await store.read_all()).orders
-    return explain((order,), to_desired(topology.spec, workloads=workloads, orders=orders), observed, time.time())
+    return to_desired(topology.spec, workloads=workloads, orders=orders), observed
 
 
 def _tell(decision: "Decision", *, json: bool) -> None:

@@ -24,7 +24,7 @@ from fivenines.control.desired import Desired, Order
 from fivenines.control.observed import Observed
 from fivenines.control.safety import Refused, hold_back
 
-__all__ = ["CONTROLLERS", "Controller", "Decision", "decide", "explain"]
+__all__ = ["CONTROLLERS", "Controller", "Decision", "decide", "explain", "explain_taken_back"]
 
 Controller = Callable[[Desired, Observed, float], list[Action]]
 
@@ -67,13 +67,24 @@ def explain(orders: Sequence[Order], desired: Desired, observed: Observed, now: 
 
     What would be decided without these orders is left out.
     """
+    return _difference(desired, replace(desired, orders=(*_without(orders, desired), *orders)), observed, now)
+
+
+def explain_taken_back(orders: Sequence[Order], desired: Desired, observed: Observed, now: float) -> Decision:
+    """Return what it would bring about at once to take orders back: nothing is done."""
+    return _difference(desired, replace(desired, orders=_without(orders, desired)), observed, now)
+
+
+def _without(orders: Sequence[Order], desired: Desired) -> tuple[Order, ...]:
     targets = {(order.kind, order.target) for order in orders}
-    kept = tuple(order for order in desired.orders if (order.kind, order.target) not in targets)
-    with_orders = decide(replace(desired, orders=(*kept, *orders)), observed, now)
-    without = decide(desired, observed, now)
-    refused_anyway = {refused.action for refused in without.refused}
+    return tuple(order for order in desired.orders if (order.kind, order.target) not in targets)
+
+
+def _difference(before: Desired, after: Desired, observed: Observed, now: float) -> Decision:
+    was, found = decide(before, observed, now), decide(after, observed, now)
+    refused_anyway = {refused.action for refused in was.refused}
     return Decision(
-        tuple(action for action in with_orders.actions if action not in without.actions),
-        tuple(refused for refused in with_orders.refused if refused.action not in refused_anyway),
-        with_orders.failed,
+        tuple(action for action in found.actions if action not in was.actions),
+        tuple(refused for refused in found.refused if refused.action not in refused_anyway),
+        found.failed,
     )

@@ -22,6 +22,11 @@ class DesiredRegion(Struct, frozen=True, kw_only=True):
     rank: int = 0
     """Its place in the order of declaration: standbys are promoted in it."""
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether anything there could serve: a region that only holds a member of the journal is declared with 0."""
+        return self.capacity_per_s != 0.0
+
 
 class DesiredWorkload(Struct, frozen=True, kw_only=True):
     """One process that should run."""

@@ -26,6 +26,7 @@ __all__ = [
     "middle",
     "order_for",
     "region_named",
+    "serving",
     "voices",
     "why_down",
 ]
@@ -65,10 +66,18 @@ def is_seen_up(region: str, desired: Desired, observed: Observed, *, in_a_row: i
 
 def is_anyone_well(desired: Desired, observed: Observed) -> bool:
     """Whether any region that serves is seen up by a majority just now."""
-    return any(
-        state.phase in SERVES and is_seen_up(name, desired, observed, in_a_row=1)
-        for name, state in observed.states.items()
-    )
+    return any(is_seen_up(name, desired, observed, in_a_row=1) for name in serving(desired, observed))
+
+
+def serving(desired: Desired, observed: Observed) -> list[str]:
+    """Return the declared regions that get traffic, in the order of declaration.
+
+    One without nodes is none of them, whatever its state says: nobody probes it, so it would never be seen down, and
+    would stand for another region that serves when there is none.
+    """
+    states = observed.states
+    found = (region.name for region in desired.regions if region.has_nodes)
+    return [name for name in found if name in states and states[name].phase in SERVES]
 
 
 def why_down(region: str, desired: Desired, observed: Observed) -> str:
@@ -121,7 +130,7 @@ def down_s(state: RegionState, desired: Desired) -> float:
 
 def capacity_of(names: Iterable[str], desired: Desired) -> float:
     """Return the requests a second that regions can take together; undeclared ones count as the peak's equal parts."""
-    actives = sum(region.mode == "active" for region in desired.regions)
+    actives = sum(region.mode == "active" and region.has_nodes for region in desired.regions)
     # Where nothing is declared all count alike, and the platform is one that survives the loss of one of them.
     usual = desired.peak_per_s / max(1, actives - 1)
     known = {region.name: region for region in desired.regions}

@@ -23,14 +23,14 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fivenines.control.actions import Action, AddMember, RaiseIncident, RemoveMember, SetPhase
+from fivenines.control.actions import Action, AddMember, RaiseIncident, RemoveMember, ReplaceWorkload, SetPhase
 from fivenines.control.bookkeeping import Bookkeeper
 from fivenines.control.deciding import Decision, decide
 from fivenines.control.desired import Desired
 from fivenines.control.judging import SERVES
 from fivenines.control.noting import Notes
 from fivenines.control.observed import MemberSeen, Observed, Probes, RegionState, Report
-from fivenines.control.safety import Refused
+from fivenines.control.safety import Refused, hold_back
 from fivenines.control.steer import steer
 from fivenines.control.store import Shared, Store, StoreError
 from fivenines.control.timeline import Event, EventKind, action_target, describe, event_of
@@ -191,7 +191,14 @@ class Controller:
         has_majority = await self._share(own)
         shared, now = self._notes.shared, self._clock.monotonic()
         desired = replace(desired, orders=shared.orders)
-        observed = self._notes.observed(own, self._members, self._under_way(now), has_majority=has_majority, now=now)
+        observed = self._notes.observed(
+            own,
+            self._members,
+            self._under_way(now),
+            has_majority=has_majority,
+            now=now,
+            silent_s=desired.timings.silent_s,
+        )
         self.observed = observed
         self._note_seen(desired, observed)
         decision = self.decision = decide(desired, observed, self._clock.unix())
@@ -273,7 +280,7 @@ class Controller:
             case SetPhase():
                 return await self._set_phase(action, observed, began)
             case RemoveMember() | AddMember():
-                await self._change_members(action, began)
+                await self._change_members(action, observed, began)
                 return True
             case _:
                 target = action_target(action)
@@ -304,8 +311,15 @@ class Controller:
         # Done or not, what all share is another now than what was decided from.
         return True
 
-    async def _change_members(self, action: RemoveMember | AddMember, began: float) -> None:
+    async def _change_members(self, action: RemoveMember | AddMember, observed: Observed, began: float) -> None:
         try:
+            # What was decided from may be a second old: a member may be back, or another one gone since.
+            self._members = await self._store.members()
+            now_seen = replace(observed, members=self._members)
+            _, refused = hold_back([action], self._desired(), now_seen, self._clock.unix())
+            if refused:
+                self._tell("refused", action, why=refused[0].reason)
+                return
             if isinstance(action, RemoveMember):
                 await self._store.remove_member(action.id)
             else:
@@ -317,6 +331,7 @@ class Controller:
             self._tell("done", action, why=action.reason, took_s=self._clock.monotonic() - began)
 
     async def _drive(self, action: Action, target: str, began: float) -> None:
+        self._note_replaced(action, target)
         try:
             self._tell("decided", action, why=action.reason)
             await self._driver.act(action)
@@ -329,11 +344,18 @@ class Controller:
             self._tell("failed", action, why=repr(error), took_s=self._clock.monotonic() - began)
         else:
             self._rests_until[target] = self._clock.monotonic() + _SEEN_S
-            if msgspec.to_builtins(action)["type"] == "replace_workload":
-                self._notes.note_replaced(target, self._clock.monotonic())
             self._tell("done", action, why=action.reason, took_s=self._clock.monotonic() - began)
         finally:
+            self._note_replaced(action, target)
             self._tasks.pop(target, None)
+
+    def _note_replaced(self, action: Action, target: str) -> None:
+        """Remember that it was begun anew, whatever came of it: who gave up waiting for it has emptied it all the same.
+
+        Noted when it begins and when it ends, so that it has its whole time from then on.
+        """
+        if isinstance(action, ReplaceWorkload):
+            self._notes.note_replaced(target, self._clock.monotonic())
 
     def _steer(self, desired: Desired, observed: Observed) -> None:
         if self._steering is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fivenines.control.desired import Desired
+from fivenines.control.desired import Desired, Timings
 from fivenines.control.observed import MemberSeen, Observed, Report, ServerSeen, WorkloadSeen
 from fivenines.control.store import Shared
 
@@ -60,7 +60,7 @@ class Notes:
         return self._shared
 
     def note_replaced(self, workload: str, now: float) -> None:
-        """Remember that a workload was begun anew."""
+        """Remember that a workload was begun anew, or that it was tried: it may be as empty then."""
         self._replaced_at[workload] = now
 
     def local(self, report: Report, desired: Desired, now: float) -> Report:
@@ -92,13 +92,10 @@ class Notes:
         *,
         has_majority: bool,
         now: float,
+        silent_s: float = Timings().silent_s,
     ) -> Observed:
-        """Return everything that is known now."""
+        """Return everything that is known now; a region whose report is older than `silent_s` is not heard."""
         shared = self._shared
-        reports = {
-            name: replace(report, age_s=self._age(("report", name), report.sequence, now))
-            for name, report in shared.reports.items()
-        }
         states = {
             name: replace(state, age_s=self._age(("state", name), state.revision, now))
             for name, state in shared.states.items()
@@ -106,9 +103,19 @@ class Notes:
         if self._began_at is None:
             self._began_at = now
         last = self._began_at if self._answered_at is None else self._answered_at
+        alone_s = 0.0 if has_majority else now - last
+        ages = {name: self._age(("report", name), report.sequence, now) for name, report in shared.reports.items()}
+        # Of itself it hears in any case: what counts is whether others can hear it.
+        ages[self._here] = alone_s
+        reports = {
+            name: replace(report, age_s=ages[name], heard_s=self._heard_s(name, ages[name] <= silent_s, now))
+            for name, report in {**shared.reports, self._here: own}.items()
+        }
+        for gone in [key for key in self._since if key[0] == "heard" and key[1] not in reports]:
+            del self._since[gone]
         return Observed(
             here=self._here,
-            reports={**reports, self._here: replace(own, age_s=0.0)},
+            reports={**reports, self._here: replace(reports[self._here], age_s=0.0)},
             states=states,
             members=tuple(
                 replace(member, away_s=self._age(("member", str(member.id)), member.is_reachable, now))
@@ -118,13 +125,19 @@ class Notes:
             ),
             is_leader=shared.is_leader and has_majority,
             has_majority=has_majority,
-            alone_s=0.0 if has_majority else now - last,
+            alone_s=alone_s,
             under_way=under_way,
         )
 
     def _reached(self, member: MemberSeen) -> MemberSeen:
         self._since.pop(("member", str(member.id)), None)
         return member
+
+    def _heard_s(self, region: str, is_heard: bool, now: float) -> float:
+        if is_heard:
+            return self._age(("heard", region), "heard", now)
+        self._since.pop(("heard", region), None)
+        return 0.0
 
     def _age(self, key: tuple[str, str], what: Hashable, now: float) -> float:
         since = self._since.get(key)
@@ -135,6 +148,11 @@ class Notes:
     def _workload(self, seen: WorkloadSeen, now: float) -> WorkloadSeen:
         replaced_at = self._replaced_at.get(seen.name)
         replaced_s = None if replaced_at is None else now - replaced_at
+        if seen.position is not None:
+            self._age(("position", seen.name), seen.position, now)
+        # One that is busy does not answer each look in time: what it told last counts on.
+        told = self._since.get(("position", seen.name))
+        seen = replace(seen, stalled_s=None if told is None else now - told.at)
         if seen.state in {"ready", "stopped", "stopping", "draining", "waiting"}:
             self._since.pop(("workload", seen.name), None)
             self._restarts_then[seen.name] = seen.restarts

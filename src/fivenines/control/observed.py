@@ -60,7 +60,11 @@ class WorkloadSeen(Struct, frozen=True, kw_only=True):
     failed_starts: int = 0
     """How often its agent started it in vain since it was last ready. Kept likewise."""
     replaced_s: float | None = None
-    """How long ago its controller began it anew, empty; None if it did not. Kept likewise."""
+    """How long ago its controller began it anew, empty, or tried to; None if it did not. Kept likewise."""
+    position: int | None = None
+    """Of a node that answers, ready or not: up to where it has applied the journal. Its agent leaves it out."""
+    stalled_s: float | None = None
+    """For how long its position has been what it told last; None: it told none. Kept by its region's controller."""
 
 
 class ServerSeen(Struct, frozen=True, kw_only=True):
@@ -70,6 +74,8 @@ class ServerSeen(Struct, frozen=True, kw_only=True):
     is_up: bool
     weight: int
     """Percent of the usual."""
+    is_drained: bool = False
+    """Gets nothing new, by an order; it may be up, and weigh as ever."""
     requests: int
     """Since the edge started."""
     errors: int
@@ -125,6 +131,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """Unix time on its own clock."""
     age_s: float = 0.0
     """How long ago whoever holds this received it, on the clock of whoever holds it. Not sent."""
+    heard_s: float | None = None
+    """For how long whoever holds this has heard its region without a gap; None: not watched. Not sent."""
     probes: Mapping[str, Probes] = {}
     """By region; its own among them."""
     workloads: tuple[WorkloadSeen, ...] = ()

@@ -4,6 +4,11 @@ A probe registers an asset of its own, `PROBE/0`, which is there already but for
 in a majority of regions when it is answered, and the one command without an id, so no node remembers anything of it.
 Each probe opens its own connection, so an edge that keeps old connections and takes no new ones is not thought well.
 
+An edge without a node that is well sends a probe on, as it does with requests of clients, and so does that of a region
+that is coming back, with all writes. Then the region itself is asked, in the way in which one edge asks another, so
+that it is not sent on: a region must not pass for well for ever by what another one writes. For `_LENT_S` it may: its
+clients are served, and the last node that is begun again needs no region to leave the names.
+
 A new probe begins each `probe_s`, or after a quarter of that when the one before was not answered by then. So two
 probes in a row that time out take a quarter of `probe_s` and one `probe_timeout_s`, not twice the timeout, and while
 all is well there are few. They count in the order in which they began.
@@ -20,14 +25,18 @@ from msgspec import Struct
 from fivenines.client.shell import unused_tls
 from fivenines.control.desired import Timings
 from fivenines.control.observed import Probes
+from fivenines.traffic.edge.config import FORWARDED
 
 __all__ = ["PROBE_ASSET", "Prober", "Window"]
 
 PROBE_ASSET = "PROBE/0"
+_BY = "X-Region"
 _WINDOW = 16
 _SOON = 0.25
 _JITTER = 0.1
 """So that those of several regions do not keep step with each other, or with what they look at."""
+_LENT_S = 10.0
+"""For so long a region whose own nodes do not write counts as one that does, while its edge finds another one's."""
 
 
 class Window:
@@ -67,8 +76,11 @@ class Window:
         )
 
 
-class _Failed(Struct, frozen=True):
-    reason: str
+class _Answer(Struct, frozen=True, kw_only=True):
+    reason: str | None = None
+    """Why it was not written; None: it was."""
+    by: str | None = None
+    """The region that wrote it, where its edge tells."""
 
 
 class Prober:
@@ -94,6 +106,8 @@ class Prober:
         self._here, self._timings, self._transport = here, timings, transport
         self._urls = dict(urls)
         self._windows = {region: Window() for region in self._urls}
+        self._wrote_at: dict[str, float] = {}
+        """When a region's own nodes were last known to write; at first when it was first asked."""
 
     def seen(self) -> dict[str, Probes]:
         """Return what was seen of each region by now."""
@@ -131,23 +145,29 @@ class Prober:
     async def _probe(self, region: str, http: httpx.AsyncClient, number: int, began: float) -> bool:
         """Probe once; whether it was answered."""
         clock = asyncio.get_running_loop().time
-        reason = ""
-        took_s: float | None = None
-        try:
-            async with asyncio.timeout(self._timings.probe_timeout_s):
-                failed = await self._write(http)
-            took_s, reason = (clock() - began, "") if failed is None else (None, failed.reason)
-        except TimeoutError:
-            reason = f"no answer within {self._timings.probe_timeout_s:g} s"
-        except httpx.HTTPError as error:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if self._windows[region].add(number, began, took_s, reason):
+        self._wrote_at.setdefault(region, began)
+        answer = await self._write(http)
+        took_s = clock() - began if answer.reason is None else None
+        reason = answer.reason
+        if reason is None:
+            by = answer.by or region
+            if by == region or (await self._write(http, {FORWARDED: region})).reason is None:
+                self._wrote_at[region] = max(self._wrote_at[region], began)
+            elif began - self._wrote_at[region] > _LENT_S:
+                took_s, reason = None, f"no node of it writes, {by} does in its place"
+        if self._windows[region].add(number, began, took_s, reason or ""):
             self.changed.set()
         return took_s is not None
 
-    async def _write(self, http: httpx.AsyncClient) -> _Failed | None:
-        """Write once; returns why it was not written."""
-        answer = await http.post("/v1/assets", json={"asset": PROBE_ASSET})
-        if answer.status_code == 200:
-            return None
-        return _Failed(f"status {answer.status_code}: {answer.text[:200]}")
+    async def _write(self, http: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> _Answer:
+        """Write once."""
+        try:
+            async with asyncio.timeout(self._timings.probe_timeout_s):
+                answer = await http.post("/v1/assets", json={"asset": PROBE_ASSET}, headers=headers)
+        except TimeoutError:
+            return _Answer(reason=f"no answer within {self._timings.probe_timeout_s:g} s")
+        except httpx.HTTPError as error:
+            return _Answer(reason=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        if answer.status_code != 200:
+            return _Answer(reason=f"status {answer.status_code}: {answer.text[:200]}")
+        return _Answer(by=answer.headers.get(_BY))

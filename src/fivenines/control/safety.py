@@ -32,7 +32,7 @@ from fivenines.control.actions import (
     SetPhase,
 )
 from fivenines.control.desired import Desired
-from fivenines.control.judging import SERVES, capacity_of, down_s, is_anyone_well, is_seen_down, is_seen_up
+from fivenines.control.judging import SERVES, capacity_of, down_s, is_anyone_well, is_seen_down, is_seen_up, serving
 from fivenines.control.observed import Observed, Phase, RegionState, ServerSeen
 from fivenines.control.pools import pool_of
 
@@ -119,8 +119,8 @@ def _phase_refusal(action: SetPhase, desired: Desired, observed: Observed, now: 
         return _return_refusal(action, state, desired, observed) if state is not None else None
     others = [
         name
-        for name, other in observed.states.items()
-        if name != action.region and other.phase in SERVES and not is_seen_down(name, desired, observed)
+        for name in serving(desired, observed)
+        if name != action.region and not is_seen_down(name, desired, observed)
     ]
     is_taken_out = action.phase not in SERVES
     if is_taken_out and not others:
@@ -142,7 +142,7 @@ def _capacity_refusal(full: list[str], desired: Desired) -> str | None:
                 f"and the peak is {desired.peak_per_s:g}"
             )
         return None
-    need = max(1, sum(region.mode == "active" for region in desired.regions) - 1)
+    need = max(1, sum(region.mode == "active" and region.has_nodes for region in desired.regions) - 1)
     if len(full) < need:
         return f"{_OVERRIDABLE}{len(full)} of {need} regions that must serve in full would remain"
     return None
@@ -171,7 +171,7 @@ def _pool_refusal(workload: str, gone: set[str], desired: Desired, observed: Obs
 
 
 def _takes_requests(server: ServerSeen) -> bool:
-    return server.is_up and server.weight > 0
+    return server.is_up and server.weight > 0 and not server.is_drained
 
 
 def _member_refusal(action: RemoveMember | AddMember, observed: Observed) -> str | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fivenines.control.actions import (
     AddMember,
@@ -214,6 +215,30 @@ def test_standbys_are_promoted_and_step_back(
     assert phases(standby.decide(wanted, seen, NOW)) == expected, what
 
 
+# --- a region without nodes -------------------------------------------------------------------------------------------
+
+
+def test_a_region_without_nodes_does_not_serve_whatever_its_state_says() -> None:
+    wanted = desired(peak_per_s=0.0)
+    without = replace(wanted.regions[2], capacity_per_s=0.0)
+    wanted = replace(wanted, regions=(*wanted.regions[:2], without))
+    unprobed = {name: {A: LOST_ONE, B: DOWN, C: probes()} for name in NAMES}
+    seen = observed(sees=unprobed, states=[state(A, "down", age_s=1)])
+    assert phases(health.decide(wanted, seen, NOW)) == {}, "the last that serves"
+    everywhere = observed(sees={name: {A: DOWN, B: DOWN, C: probes()} for name in NAMES})
+    assert phases(health.decide(wanted, everywhere, NOW)) == {}, "all look down at once"
+    assert phases(health.decide(wanted, observed(sees=all_see(C, DOWN)), NOW)) == {}
+
+    out = replace(wanted, orders=(order("evacuate", C),))
+    assert phases(traffic.decide(out, observed(), NOW)) == {}
+
+    helped = replace(wanted, regions=(wanted.regions[0], replace(wanted.regions[1], mode="standby"), without))
+    gone = observed(states=[state(B, "standby"), state(C, "evacuated")])
+    assert phases(standby.decide(helped, gone, NOW)) == {}, "nothing was lost"
+    lost = observed(states=[state(A, "down"), state(B, "standby")])
+    assert phases(standby.decide(helped, lost, NOW)) == {B: "serving"}, "nobody else serves"
+
+
 # --- replacement -----------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +262,8 @@ WELL_2 = work("2", "ready")
         ("not for long", at_a(work("1", "backoff", unready_s=19, failed_starts=3), WELL_2), []),
         ("its first start takes long", at_a(work("1", "starting", unready_s=90), WELL_2), []),
         ("unready while its peer is ready", at_a(work("1", "unready", unready_s=20), WELL_2), [f"{A}-1"]),
+        ("catching up", at_a(work("1", "unready", unready_s=90, stalled_s=0.5), WELL_2), []),
+        ("it does not move", at_a(work("1", "unready", unready_s=90, stalled_s=20), WELL_2), [f"{A}-1"]),
         ("all are unready", at_a(work("1", "unready", unready_s=20), work("2", "unready", unready_s=20)), []),
         (
             "one at a time, the longest first",
@@ -266,6 +293,8 @@ def test_what_was_begun_anew_in_vain_is_told() -> None:
     (found,) = replacement.decide(desired(), seen, NOW)
     assert isinstance(found, RaiseIncident)
     assert (found.kind, found.target) == ("workload", f"{A}-1")
+    busy = at_a(*seen.reports[A].workloads, under_way=frozenset({f"{A}-1"}))
+    assert replacement.decide(desired(), busy, NOW) == [], "it is being begun anew just now"
 
 
 # --- the journal's members -------------------------------------------------------------------------------------------
@@ -295,6 +324,15 @@ def journal(
     return observed(members=members, reports=reports, **({"is_leader": True} | options))
 
 
+def heard_anew(state: str | None, *, heard_s: float, away_s: float = 120.0) -> Observed:
+    """One member away, and what its region says, `heard_s` after it began to say anything again; None: nothing."""
+    seen = journal(*WELL, member(3, away_s=away_s))
+    own = seen.reports[C].workloads if state is not None else ()
+    workloads = tuple(replace(each, state=state or each.state) for each in own)
+    told = replace(seen.reports[C], age_s=0.1, heard_s=heard_s, workloads=workloads)
+    return replace(seen, reports={**seen.reports, C: told})
+
+
 WELL = (member(1), member(2))
 
 
@@ -314,6 +352,11 @@ WELL = (member(1), member(2))
         ("one alone stays as it is", journal(member(1), dead=(B, C)), []),
         ("it was let in and has not started", journal(*WELL, member(3, away_s=60, name="")), []),
         ("... for too long", journal(*WELL, member(3, away_s=90, name="")), [(RemoveMember, 3)]),
+        ("its region is back, and it starts", heard_anew("starting", heard_s=0.0), []),
+        ("... and is not ready", heard_anew("unready", heard_s=59.0), []),
+        ("... for too long, while heard", heard_anew("unready", heard_s=60.0), [(RemoveMember, 3)]),
+        ("heard, and away for a short time", heard_anew("unready", heard_s=900.0, away_s=59.0), []),
+        ("its region tells of no workload", heard_anew(None, heard_s=900.0), []),
     ],
 )
 def test_a_lost_member_is_replaced_with_a_majority_at_all_times(

@@ -2,11 +2,13 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fivenines.control.actions import Action, ReplaceWorkload
 from fivenines.control.desired import Desired
 from fivenines.control.loop import ActionFailedError, Clock, Controller, Steering
 from fivenines.control.memory_store import MemoryStore, MemoryView
-from fivenines.control.observed import Probes, Report, WorkloadSeen
+from fivenines.control.observed import MemberSeen, Probes, Report, WorkloadSeen
 from fivenines.traffic.table import SteeredRegion, SteeringTable, read_table
 from tests.unit.control.situations import DOWN, LOST_ONE, NAMES, NOW, UP, A, B, C, desired, order
 
@@ -228,19 +230,59 @@ def test_what_is_under_way_is_not_begun_again() -> None:
     asyncio.run(scenario())
 
 
-def test_what_a_driver_could_not_do_is_tried_again_after_a_while() -> None:
+def test_what_was_begun_anew_in_vain_is_told_and_gets_its_time() -> None:
     async def scenario() -> None:
         fleet = Fleet()
         fleet.world.fails = True
         fleet.world.workloads[A] = (node("ready"),)
         await fleet.rounds(2)
         fleet.world.workloads[A] = (node("backoff", restarts=9),)
-        await fleet.rounds(60)
-        failed = len(fleet.told("failed"))
-        assert 1 <= failed <= 3
+        await fleet.rounds(140)
+        assert len(fleet.told("failed")) == 1, "who gave up waiting has emptied it all the same"
+        assert f"workload: {A}-1" in fleet.told("incident")
         fleet.world.fails = False
-        await fleet.rounds(20)
+        await fleet.rounds(160)
         assert len(fleet.world.acted) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_a_driver_could_not_do_is_tried_again_after_a_while() -> None:
+    async def scenario() -> None:
+        fleet = Fleet()
+        fleet.world.fails = True
+        fleet.world.workloads[A] = (node("ready"),)
+        await fleet.rounds(2)
+        await fleet.views[A].put_order(order("drain", f"{A}-1"))
+        await fleet.rounds(30)
+        assert 1 <= len(fleet.told("failed")) <= 4
+        fleet.world.fails = False
+        await fleet.rounds(12)
+        assert fleet.world.acted
+
+    asyncio.run(scenario())
+
+
+def test_a_member_that_is_back_since_the_last_look_is_not_removed() -> None:
+    async def scenario() -> None:
+        fleet = Fleet()
+        members = [MemberSeen(id=n, name=name, region=name, is_reachable=True) for n, name in enumerate(NAMES, start=1)]
+        fleet.store.journal_members = tuple(members)
+        journal = WorkloadSeen(name=f"{C}-journal", role="journal", state="unready", since=0.0)
+        fleet.world.workloads[C] = (journal,)
+        await fleet.rounds(4)
+        # What its list says is of a moment ago.
+        fleet.controllers[A]._members = (*members[:2], replace(members[2], is_reachable=False))
+        await fleet.rounds(200)
+        assert fleet.store.members_changed == []
+        assert fleet.told("refused") == [f"remove member {C}"]
+
+        fleet.store.journal_members = fleet.controllers[A]._members = (
+            *members[:2],
+            replace(members[2], is_reachable=False),
+        )
+        await fleet.rounds(200)
+        assert fleet.store.members_changed[0] == "removed 3"
 
     asyncio.run(scenario())
 

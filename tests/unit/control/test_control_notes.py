@@ -50,6 +50,48 @@ def test_a_member_is_away_from_when_it_was_last_reached() -> None:
     assert look(notes, 5.0, members=(member,)).members[0].away_s == 0.0
 
 
+def test_a_region_is_heard_from_when_it_last_began_to_report_without_a_gap() -> None:
+    notes = Notes(A)
+
+    def hear(now: float, sequence: int | None) -> float | None:
+        reports = {} if sequence is None else {B: report(B, sequence=sequence)}
+        notes.note_shared(Shared(reports=reports), now, NOW)
+        found = look(notes, now).reports.get(B)
+        return None if found is None else found.heard_s
+
+    assert [hear(0.0, 1), hear(2.0, 2), hear(4.0, 2)] == [0.0, 2.0, 4.0]
+    assert hear(5.0, 2) == 0.0, "it has said nothing new for too long"
+    assert [hear(90.0, 3), hear(91.0, 4)] == [0.0, 1.0]
+    assert [hear(92.0, None), hear(150.0, 5)] == [None, 0.0], "its controller was gone"
+
+
+def test_this_region_is_heard_while_the_store_answers_it() -> None:
+    notes = Notes(A)
+
+    def heard_s(now: float, *, has_majority: bool = True) -> float | None:
+        if has_majority:
+            notes.note_shared(Shared(), now, NOW)
+        return look(notes, now, has_majority=has_majority).reports[A].heard_s
+
+    assert [heard_s(0.0), heard_s(5.0)] == [0.0, 5.0]
+    assert heard_s(6.0, has_majority=False) == 6.0, "an election is no gap"
+    assert heard_s(8.0, has_majority=False) == 0.0
+    assert [heard_s(99.0), heard_s(100.0)] == [0.0, 1.0]
+
+
+def test_a_node_is_stalled_from_when_its_position_last_moved() -> None:
+    notes = Notes(A)
+
+    def see(position: int | None, now: float) -> float | None:
+        seen = WorkloadSeen(name="n", role="node", state="unready", since=0.0, position=position)
+        return notes.local(report(A, workloads=(seen,)), desired(), now).workloads[0].stalled_s
+
+    assert see(None, 0.0) is None
+    assert [see(7, 1.0), see(8, 2.0), see(8, 5.0)] == [0.0, 0.0, 3.0]
+    assert see(None, 6.0) == 4.0, "it was busy for a moment"
+    assert see(9, 7.0) == 0.0
+
+
 def test_clocks_are_compared_by_the_quickest_report() -> None:
     notes = Notes(A)
     for number, delay_s in enumerate([0.4, 0.02, 0.3]):

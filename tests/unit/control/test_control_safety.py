@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fivenines.control.actions import (
     Action,
@@ -12,7 +13,7 @@ from fivenines.control.actions import (
     SetNodeWeight,
     SetPhase,
 )
-from fivenines.control.deciding import CONTROLLERS, decide, explain
+from fivenines.control.deciding import CONTROLLERS, decide, explain, explain_taken_back
 from fivenines.control.desired import Desired
 from fivenines.control.observed import MemberSeen, Observed, Phase, ServerSeen
 from fivenines.control.safety import hold_back
@@ -28,6 +29,7 @@ from tests.unit.control.situations import (
     observed,
     order,
     phases,
+    probes,
     report,
     state,
 )
@@ -37,6 +39,13 @@ def to(region: str, phase: Phase, **options: Any) -> SetPhase:
     share = {"serving": 1.0, "few": 0.25, "reads": 0.05}.get(phase, 0.0)
     given: dict[str, Any] = {"reason": "test", "share": share, "seen_revision": 7} | options
     return SetPhase(region=region, phase=phase, **given)
+
+
+def without_nodes(name: str) -> Desired:
+    wanted = desired()
+    return replace(
+        wanted, regions=tuple(replace(r, capacity_per_s=0.0) if r.name == name else r for r in wanted.regions)
+    )
 
 
 TWO_DOWN = observed(states=[state(A, "down", age_s=1, downs=(1.0,)), state(B, "down", age_s=1, downs=(1.0,))])
@@ -56,6 +65,13 @@ MEMBERS = tuple(
     [
         ("down, others serve", to(C, "down"), observed(), desired(), ""),
         ("down, the last", to(C, "down"), TWO_DOWN, desired(), "it is the last region that serves"),
+        (
+            "down, and a region without nodes is left",
+            to(B, "down"),
+            observed(states=[state(A, "down", age_s=1)], sees={n: {C: probes()} for n in NAMES}),
+            without_nodes(C),
+            "it is the last region that serves",
+        ),
         (
             "down, the others are no better",
             to(C, "down"),
@@ -177,6 +193,14 @@ def test_the_last_node_of_a_pool_stays() -> None:
     assert "it is the last of nodes" in refused[0].reason
 
 
+def test_a_node_that_its_edge_sends_nothing_does_not_stand_for_the_last_one() -> None:
+    servers = (SERVERS[0], replace(SERVERS[1], is_drained=True))
+    held_out = observed(reports={A: report(A, servers=servers)})
+    allowed, refused = hold_back([DrainNode(reason="", workload=f"{A}-1")], desired(), held_out, NOW)
+    assert allowed == []
+    assert "it is the last of nodes" in refused[0].reason
+
+
 def test_regions_members_and_workloads_change_one_at_a_time() -> None:
     seen = observed(members=MEMBERS[:2], is_leader=True)
     actions: list[Action] = [
@@ -214,6 +238,17 @@ def test_explain_tells_what_safety_would_refuse() -> None:
         [order("evacuate", C, override=True)], desired(), observed(states=[state(B, "down", age_s=1)]), NOW
     )
     assert "safety overridden" in forced.actions[0].reason
+
+
+def test_explain_tells_what_it_would_bring_about_to_take_an_order_back() -> None:
+    given = order("evacuate", C)
+    wanted = replace(desired(), orders=(given,))
+    told = explain_taken_back([given], wanted, observed(states=[state(C, "evacuated")]), NOW)
+    assert phases(told.actions) == {C: "reads"}
+    assert "was taken back" in told.actions[0].reason
+    assert (
+        explain_taken_back([order("evacuate", B)], wanted, observed(states=[state(C, "evacuated")]), NOW).actions == ()
+    )
 
 
 def test_explain_leaves_out_what_is_decided_anyway() -> None:

@@ -12,7 +12,16 @@ patience protects clients from a region that flaps, and then there is nothing le
 from fivenines.control.actions import Action, SetPhase
 from fivenines.control.controllers.traffic import SHARES
 from fivenines.control.desired import Desired, DesiredRegion
-from fivenines.control.judging import SERVES, down_s, is_anyone_well, is_seen_down, is_seen_up, is_wanted, why_down
+from fivenines.control.judging import (
+    SERVES,
+    down_s,
+    is_anyone_well,
+    is_seen_down,
+    is_seen_up,
+    is_wanted,
+    serving,
+    why_down,
+)
 from fivenines.control.observed import Observed, Phase, RegionState
 
 __all__ = ["decide"]
@@ -25,7 +34,7 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:
     actions: list[Action] = []
     for region in desired.regions:
         state = observed.states.get(region.name)
-        if state is None:
+        if state is None or not region.has_nodes:
             continue
         if state.phase in SERVES or state.phase == "standby":
             if is_seen_down(region.name, desired, observed) and (
@@ -38,10 +47,7 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:
 
 
 def _is_served_without(region: DesiredRegion, desired: Desired, observed: Observed) -> bool:
-    return any(
-        name != region.name and state.phase in SERVES and not is_seen_down(name, desired, observed)
-        for name, state in observed.states.items()
-    )
+    return any(name != region.name and not is_seen_down(name, desired, observed) for name in serving(desired, observed))
 
 
 def _down(state: RegionState, desired: Desired, observed: Observed, now: float) -> SetPhase:

@@ -3,7 +3,8 @@
 In this order, as etcd recommends: a member that was let in and has not started counts for the majority, so letting it
 in first makes the majority larger just when one is missing. Never without a strict majority of the present members
 being well, and not while the member's region says nothing: a region that is cut off or without power comes back with
-its data, and until then nobody could start a new member there. The controller that leads changes the cluster, one
+its data, and until then nobody could start a new member there. When it does, its member gets the whole patience to
+come back in, for what is told first is that all is only starting. The controller that leads changes the cluster, one
 member at a time; the one of the member's own region starts it, empty, once the cluster lists it.
 
 A majority that is gone nobody here can mend: people are told, as they alone know whether it comes back.
@@ -62,9 +63,12 @@ def _is_lost(member: MemberSeen, desired: Desired, observed: Observed) -> bool:
     report = observed.reports.get(member.region)
     if report is None or not has_voice(report, desired):
         return False
-    # Its agent has to say that it does not run well: one that is only not reached from here is not lost.
+    if report.heard_s is not None and report.heard_s < patience_s:
+        return False
+    # Its agent has to say that it does not run well: one that is only not reached from here is not lost, and neither
+    # is one of a region that tells nothing of its workloads.
     own = [seen for seen in report.workloads if seen.role == "journal"]
-    return not any(seen.state == "ready" for seen in own)
+    return bool(own) and all(seen.state != "ready" for seen in own)
 
 
 def _start(declared: list[DesiredWorkload], observed: Observed) -> list[Action]:

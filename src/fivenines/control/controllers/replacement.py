@@ -4,7 +4,8 @@ Agents restart what dies, and that nearly always helps. What it does not help ag
 a damaged file for instance; all that it had there it can get anew, from the journal. A workload is past help when it
 was not ready for `dead_workload_s` and either was started three times in vain, or stays unready while another one of
 its kind in the region is ready: then the cause is its own. When all of a kind are unready the cause is elsewhere, and
-replacing them would only make the way back longer.
+replacing them would only make the way back longer. Nor is a node past help that is only catching up: as long as its
+position moves it comes closer by itself, and empty it would have the whole way before it once more.
 
 One at a time, and each only once in `replace_again_s`; after that people are told. The journal's members hold what
 others count on, so they are `journal_care`'s; nobody replaces the controller that decides.
@@ -34,7 +35,7 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:  #
         if (why := _past_help(seen, report.workloads, desired)) is None:
             continue
         if seen.replaced_s is not None and seen.replaced_s < desired.timings.replace_again_s:
-            if seen.unready_s >= 2 * desired.timings.dead_workload_s:
+            if seen.unready_s >= 2 * desired.timings.dead_workload_s and seen.name not in observed.under_way:
                 actions.append(
                     RaiseIncident(reason=f"it was begun anew, and still: {why}", kind="workload", target=seen.name)
                 )
@@ -51,6 +52,7 @@ def _past_help(seen: WorkloadSeen, workloads: tuple[WorkloadSeen, ...], desired:
     if seen.failed_starts >= _FAILED_STARTS:
         return f"{since}; {seen.failed_starts} starts did not help"
     peers = [o.name for o in workloads if o.role == seen.role and o.name != seen.name and o.state == "ready"]
-    if seen.state == "unready" and peers:
+    is_moving = seen.stalled_s is not None and seen.stalled_s < desired.timings.dead_workload_s
+    if seen.state == "unready" and peers and not is_moving:
         return f"{since}, while {peers[0]} is ready"
     return None

@@ -8,7 +8,7 @@ then none, when all active regions have served in full for `demote_s`. An order 
 from fivenines.control.actions import Action, SetPhase
 from fivenines.control.controllers.traffic import SHARES
 from fivenines.control.desired import Desired, DesiredRegion
-from fivenines.control.judging import SERVES, is_seen_down, is_seen_up, order_for
+from fivenines.control.judging import SERVES, is_seen_down, is_seen_up, order_for, serving
 from fivenines.control.observed import Observed, Phase, RegionState
 
 __all__ = ["decide"]
@@ -17,8 +17,9 @@ __all__ = ["decide"]
 def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:  # noqa: ARG001 - all controllers are alike
     """Say which standbys are promoted, and which step back."""
     states = observed.states
-    actives = [states[r.name] for r in desired.regions if r.mode == "active" and r.name in states]
-    standbys = sorted((r for r in desired.regions if r.mode == "standby" and r.name in states), key=lambda r: r.rank)
+    known = [region for region in desired.regions if region.has_nodes and region.name in states]
+    actives = [states[region.name] for region in known if region.mode == "active"]
+    standbys = sorted((region for region in known if region.mode == "standby"), key=lambda region: region.rank)
     lost = [state for state in actives if state.phase in {"down", "evacuated"}]
     promoted = [region for region in standbys if states[region.name].promoted]
     helping = sum(states[region.name].phase in SERVES for region in promoted)
@@ -40,7 +41,7 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:  #
         state = states[region.name]
         if not state.promoted and state.phase in SERVES and not any(_is_about(a, region) for a in actions):
             actions += _leave(region, state, desired)
-    actions += [_turn(states[r.name]) for r in desired.regions if r.mode == "active" and _stands_by(states.get(r.name))]
+    actions += [_turn(state) for state in actives if state.phase == "standby"]
     return actions
 
 
@@ -60,8 +61,7 @@ def _promote(state: RegionState, why: str, desired: Desired, observed: Observed)
     if state.phase not in {"standby", "few", "reads", "serving"} or not is_seen_up(state.name, desired, observed):
         return []
     others = any(
-        s.phase in SERVES and name != state.name and not is_seen_down(name, desired, observed)
-        for name, s in observed.states.items()
+        name != state.name and not is_seen_down(name, desired, observed) for name in serving(desired, observed)
     )
     phase: Phase = "few" if others else "serving"
     return [_set(state, phase, f"promoted; {why}", promoted=True)]
@@ -79,10 +79,6 @@ def _leave(region: DesiredRegion, state: RegionState, desired: Desired) -> list[
     if state.age_s < desired.timings.step_s:
         return []
     return [_set(state, "standby", f"{region.name} is a standby, and no longer promoted", promoted=False)]
-
-
-def _stands_by(state: RegionState | None) -> bool:
-    return state is not None and state.phase == "standby"
 
 
 def _turn(state: RegionState) -> SetPhase:

@@ -33,6 +33,8 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:  #
         order = order_for("evacuate", region.name, desired)
         if state is None:
             actions.append(_begin(region))
+        elif not region.has_nodes:
+            continue  # its phase says nothing: no traffic comes or goes
         elif order is not None and state.phase != "evacuated":
             actions.append(_evacuate(state, order))
         elif order is None and state.phase == "evacuated":

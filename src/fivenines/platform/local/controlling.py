@@ -48,7 +48,10 @@ from fivenines.platform.topology import PORTS, Topology
 
 __all__ = ["make_store", "serve_controller"]
 
-_SLOW_LOOK_S = 1.0
+_NODE_LOOK_S = 0.3
+"""What a node gets to tell its position; all are asked at once, and who is late is left out of the report."""
+_EDGE_LOOK_S = 0.8
+"""Likewise of the edge: a whole look has to be done within `probe_timeout_s`, or nothing of the region is known."""
 _FOLLOW_S = 0.2
 _READY_S = 5.0
 """A controller that has not gone round for so long is not ready."""
@@ -75,19 +78,26 @@ class _Sensors:
     async def look(self) -> Report:
         """Ask the agent, and through it the edge."""
         here = self._place.name
-        seen, edge, position = await asyncio.gather(
-            self._agents.seen(here), self._agents.edge(here), self._position(), return_exceptions=True
+        seen, edge, positions = await asyncio.gather(
+            self._agents.seen(here),
+            asyncio.wait_for(self._agents.edge(here), _EDGE_LOOK_S),
+            self._positions(),
+            return_exceptions=True,
         )
         if isinstance(seen, BaseException):
             raise seen
+        found = {} if isinstance(positions, BaseException) else positions
         report = Report(
             region=here,
             at=time.time(),
-            workloads=tuple(seen.workloads),
-            position=position if isinstance(position, int) else 0,
+            workloads=tuple(
+                msgspec.structs.replace(each, position=found.get(each.name)) if each.role == "node" else each
+                for each in seen.workloads
+            ),
+            position=max(found.values(), default=0),
         )
         if isinstance(edge, BaseException):
-            return report  # it is being begun again, and its probes tell
+            return report  # it is being begun again, or hangs, and its probes tell
         return msgspec.structs.replace(
             report,
             servers=tuple(edge.servers),
@@ -96,15 +106,19 @@ class _Sensors:
             p99_ms=edge.totals.p99_ms,
         )
 
-    async def _position(self) -> int:
-        """The highest position of any of the nodes."""
-        found = 0
-        for node in self._place.nodes:
-            with contextlib.suppress(httpx.HTTPError, ValueError):
-                url = f"http://{self._place.host}:{self._place.node_port(node)}/ready"
-                answer = await self._http.get(url, timeout=_SLOW_LOOK_S)
-                found = max(found, int(answer.headers.get("Ledger-Position", "0")))
-        return found
+    async def _positions(self) -> dict[str, int]:
+        """Return the positions of the nodes that answer at once, ready or not."""
+        nodes = self._place.nodes
+        found = await asyncio.gather(*(self._position(node) for node in nodes))
+        return {node: position for node, position in zip(nodes, found, strict=True) if position is not None}
+
+    async def _position(self, node: str) -> int | None:
+        url = f"http://{self._place.host}:{self._place.node_port(node)}/ready"
+        with contextlib.suppress(httpx.HTTPError, ValueError, TimeoutError):
+            async with asyncio.timeout(_NODE_LOOK_S):
+                answer = await self._http.get(url, timeout=_NODE_LOOK_S)
+            return int(answer.headers.get("Ledger-Position", ""))
+        return None
 
 
 class _Driver:

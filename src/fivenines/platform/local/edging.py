@@ -48,7 +48,7 @@ def edge_settings(topology: Topology, place: RegionPlace) -> EdgeSettings:
         port=PORTS.edge,
         nodes=tuple(Server(name=node, host=place.host, port=place.node_port(node)) for node in place.nodes),
         elsewhere=tuple(Server(name=each.name, host=each.host, port=PORTS.edge) for each in others),
-        services=tuple(_service(topology, place, name) for name in dict.fromkeys(s.service for s in place.services)),
+        services=tuple(_service(topology, place, each.name) for each in topology.spec.services),
         admin_socket=socket_file(topology, place.name),
         statistics_port=PORTS.edge_stats,
         rate_limit=None if limit is None else RateLimit(requests_per_s=limit, burst=_BURST_S * limit),
@@ -56,18 +56,27 @@ def edge_settings(topology: Topology, place: RegionPlace) -> EdgeSettings:
 
 
 def _service(topology: Topology, place: RegionPlace, name: str) -> Service:
+    """Say what an edge does with a service. Its name leads to all regions, so each edge takes it, with a copy or not.
+
+    What speaks tcp cannot say that it was sent on before. So only an edge without a copy sends it on, and only to edges
+    that have one, which keep it: it cannot go round.
+    """
     declared = topology.service(name)
-    others = [each for each in topology.others(place.name) if any(copy.service == name for copy in each.services)]
+    here = tuple(
+        Server(name=copy.name, host=place.host, port=copy.port) for copy in place.services if copy.service == name
+    )
+    there = tuple(
+        Server(name=each.name, host=each.host, port=declared.edge_port)
+        for each in topology.others(place.name)
+        if any(copy.service == name for copy in each.services)
+    )
+    is_http = declared.protocol == "http"
     return Service(
         name=name,
         mode=declared.protocol,
         port=declared.edge_port,
-        servers=tuple(
-            Server(name=copy.name, host=place.host, port=copy.port) for copy in place.services if copy.service == name
-        ),
-        elsewhere=tuple(Server(name=each.name, host=each.host, port=declared.edge_port) for each in others)
-        if declared.protocol == "http"
-        else (),
+        servers=here if is_http else here or there,
+        elsewhere=there if is_http else (),
         health_path=declared.probes.readiness.path,
         repeat_safe="POST" in declared.safe_to_repeat,
     )
@@ -84,6 +93,9 @@ class Edging:
     def __init__(self, topology: Topology, region: str) -> None:
         self._topology, self._place = topology, topology.region(region)
         self._runtime = Runtime(socket_file(topology, region))
+        self._names = frozenset((*self._place.nodes, *(each.name for each in self._place.services)))
+        self._drained: dict[str, bool] = {}
+        """What was last ordered of a workload, whether or not the edge has heard it."""
         self._writes_remote = False
         self.weights: dict[str, int] = {}
         """Percent of the usual share, where it is not all of it."""
@@ -95,14 +107,16 @@ class Edging:
         path.write_text(haproxy_config(edge_settings(self._topology, self._place)), encoding="utf-8")
 
     async def ready(self, program: Program) -> None:
-        """Let a workload have traffic; an edge that is away is told when it is back."""
+        """Let a workload have traffic; an edge that is away, or hangs, is told when it is back: see `reconcile`."""
+        self._drained[program.name] = False
         try:
             await self._runtime.ready(program.name)
         except EdgeUnreachableError:
             return
 
     async def drain(self, program: Program) -> None:
-        """Send a workload nothing new; an edge that is away sends nothing at all."""
+        """Send a workload nothing new; an edge that is away sends nothing at all, one that hangs is told again."""
+        self._drained[program.name] = True
         try:
             await self._runtime.drain(program.name)
         except EdgeUnreachableError:
@@ -126,12 +140,27 @@ class Edging:
         await self._runtime.set_writes_remote(remote)
         self._writes_remote = remote
 
-    async def tell_again(self) -> None:
-        """Tell an edge that has started anew what the one before was told. Raises `EdgeUnreachableError`."""
-        if self._writes_remote:
-            await self._runtime.set_writes_remote(True)
-        for workload, percent in self.weights.items():
-            await self._runtime.weight(workload, percent)
+    async def reconcile(self) -> None:
+        """Order what the edge does not know: it hung when it was told, or another process has begun in its place.
+
+        No answer says nothing of an order, and after a reload the old process may be the one that answers. So what was
+        ordered is held against what the edge knows, and not against what we once told it.
+
+        Raises:
+            EdgeUnreachableError: nothing is known now, neither.
+            RefusedError: it does not do it.
+        """
+        known = await self._runtime.orders()
+        if known.are_writes_remote != self._writes_remote:
+            await self._runtime.set_writes_remote(self._writes_remote)
+        for name in sorted(self._names):
+            rows = [each for each in known.servers if each.name == name and not each.is_in_maintenance]
+            # What is wanted is read after the look: it may have changed while the edge was asked.
+            wanted, percent = self._drained.get(name), self.weights.get(name, 100)
+            if wanted is not None and any(each.is_drained != wanted for each in rows):
+                await (self._runtime.drain(name) if wanted else self._runtime.ready(name))
+            if any(each.weight not in {None, percent} for each in rows):
+                await self._runtime.weight(name, percent)
 
     async def look(self) -> EdgeSeen:
         """Return what the edge sees of nodes and services, and what came in. Raises `EdgeUnreachableError`."""
@@ -143,13 +172,14 @@ class Edging:
                     pool=each.pool,
                     is_up=each.is_up,
                     weight=each.weight,
+                    is_drained=each.is_drained,
                     requests=each.requests,
                     errors=each.errors,
                     latency_ms=each.latency_ms,
                     in_flight=each.in_flight,
                 )
                 for each in servers
-                if not each.is_edge
+                if each.name in self._names  # and not another region's edge
             ],
             totals=totals,
         )

@@ -36,13 +36,25 @@ from fivenines.traffic.edge.config import (
 )
 from fivenines.traffic.edge.settings import EdgeSettings, Server
 
-__all__ = ["EdgeServer", "EdgeTotals", "EdgeUnreachableError", "RefusedError", "Runtime", "ServerRow", "State"]
+__all__ = [
+    "EdgeOrders",
+    "EdgeServer",
+    "EdgeTotals",
+    "EdgeUnreachableError",
+    "RefusedError",
+    "Runtime",
+    "ServerOrders",
+    "ServerRow",
+    "State",
+]
 
 State = Literal["ready", "drain", "maint"]
 
 _PATIENCE_S: Final = 2.0
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 _STEP: Final = re.compile(r"\bgpc(\d+)=(\d+)")
+_FORCED_MAINT, _FORCED_DRAIN = 0x01, 0x08
+"""HAProxy's bits of an administrator's orders, in `srv_admin_state`."""
 
 
 class EdgeUnreachableError(Exception):
@@ -90,6 +102,24 @@ class ServerRow(Struct, frozen=True, kw_only=True):
         if self.status.startswith("DRAIN"):
             return not self.check_status or "OK" in self.check_status
         return self.status.startswith(("UP", "no check"))
+
+
+class ServerOrders(Struct, frozen=True, kw_only=True):
+    """What was ordered for one server in one backend. The statistics do not tell it of one that is down."""
+
+    backend: str
+    name: str
+    is_drained: bool
+    is_in_maintenance: bool
+    weight: int | None
+    """Percent of the usual; None in the last resort, where all keep theirs."""
+
+
+class EdgeOrders(Struct, frozen=True, kw_only=True):
+    """All orders that an edge knows of."""
+
+    servers: list[ServerOrders]
+    are_writes_remote: bool
 
 
 class EdgeServer(Struct, frozen=True, kw_only=True):
@@ -188,6 +218,15 @@ class Runtime:
         """Return each node, service and other edge once, in the order of the configuration."""
         return _servers_in(await self._statistics())
 
+    async def orders(self) -> EdgeOrders:
+        """Return what was ordered, as this process knows it; it costs less than the statistics."""
+        _version, _, text = (await self._answer("show servers state")).partition("\n")
+        found = [_orders_in(each) for each in csv.DictReader(text.removeprefix("# ").splitlines(), delimiter=" ")]
+        return EdgeOrders(
+            servers=[each for each in found if each.backend != SWITCHES],
+            are_writes_remote=any(each.backend == SWITCHES and not each.is_in_maintenance for each in found),
+        )
+
     async def totals(self, pool: str = "ledger") -> EdgeTotals:
         """Return what came in for one pool. Raises `RefusedError` where there is none of this name."""
         return await self._totals_in(await self._statistics(), pool)
@@ -233,10 +272,16 @@ class Runtime:
         return since if len(since) == len(found) and min(since, default=0) >= 0 else list(found)
 
     async def _statistics(self) -> list[dict[str, str]]:
-        text = await self.ask("show stat")
+        text = await self._answer("show stat")
         if not text.startswith("# "):
             raise RefusedError(f"show stat: {text[:200]}")
         return list(csv.DictReader(text[2:].splitlines()))
+
+    async def _answer(self, command: str) -> str:
+        """Ask what always has an answer: a process that ends, as after a reload, hangs up without one."""
+        if text := await self.ask(command):
+            return text
+        raise EdgeUnreachableError(f"the edge at {self._path} hung up at {command!r}")
 
     # --- ordering, for a node or service
 
@@ -375,6 +420,17 @@ def quantile(steps: Sequence[int], share: float) -> float | None:
 
 def _rows_in(seen: list[dict[str, str]]) -> list[ServerRow]:
     return [_row_of(each) for each in seen if each["type"] == "2"]
+
+
+def _orders_in(line: Mapping[str, str]) -> ServerOrders:
+    backend, admin, usual = line["be_name"], int(line["srv_admin_state"]), int(line["srv_iweight"])
+    return ServerOrders(
+        backend=backend,
+        name=line["srv_name"],
+        is_drained=bool(admin & _FORCED_DRAIN),
+        is_in_maintenance=bool(admin & _FORCED_MAINT),
+        weight=None if backend.endswith(LAST) or not usual else round(100 * int(line["srv_uweight"]) / usual),
+    )
 
 
 def _servers_in(seen: list[dict[str, str]]) -> list[EdgeServer]:
