@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from fivenines.platform.local import logs
 from fivenines.platform.local.logs import PlatformLog
 
 
@@ -33,7 +32,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     found = Disk()
-    monkeypatch.setattr(logs.os, "write", found.write)
+    monkeypatch.setattr(os, "write", found.write)
     return found
 
 

@@ -34,15 +34,17 @@ from fivenines.platform.local.probing import Prober
 from fivenines.platform.local.programs import founded_file, journal_program, programs, table_file
 from fivenines.platform.local.seen import AgentSeen, EdgeSeen
 from fivenines.platform.local.serving import json_answer, problem, serving
-from fivenines.platform.local.supervising import NoEdge, Workload
+from fivenines.platform.local.supervising import NoEdge, NotEmptiedError, Workload
 from fivenines.platform.steering import declared_table
 from fivenines.platform.topology import PORTS, Topology
-from fivenines.traffic.edge import EdgeUnreachableError
+from fivenines.traffic.edge import EdgeUnreachableError, RefusedError
 from fivenines.traffic.table import write_table
 
 __all__ = ["serve_agent"]
 
 _LOOK_S = 0.1
+_TELL_S = 0.25
+"""Between two looks at whether the edge knows what was ordered."""
 _STOP_ORDER: tuple[frozenset[Role], ...] = (
     frozenset({"controller"}),  # first, or it would mend what is being stopped
     frozenset({"service", "historian"}),
@@ -51,6 +53,13 @@ _STOP_ORDER: tuple[frozenset[Role], ...] = (
     frozenset({"nameserver"}),
     frozenset({"journal"}),  # last: nodes write what they have taken
 )
+
+
+class AgentBrokenError(Exception):
+    """Something here has ended by an error that should not have: a region that nobody minds is begun again instead."""
+
+    def __init__(self, task: str, error: BaseException) -> None:
+        super().__init__(f"{task}: {error!r}")
 
 
 class Agent:
@@ -101,7 +110,7 @@ class Agent:
         """Start everything."""
         for name, workload in self.workloads.items():
             self._running.append(asyncio.create_task(workload.run(), name=name))
-        self._running.append(asyncio.create_task(self._tell_new_edges(), name="telling new edges"))
+        self._running.append(asyncio.create_task(self._keep_edge_told(), name="keeping the edge told"))
 
     async def stop(self, keep: frozenset[str] = frozenset()) -> None:
         """Stop everything in order, but workloads of the roles to be kept."""
@@ -135,10 +144,21 @@ class Agent:
         await self._edging.send_writes(remote=remote)
 
     async def join_journal(self) -> None:
-        """Begin the journal's member anew, empty, in the cluster that there is. Raises TimeoutError."""
+        """Begin the journal's member anew, empty, in the cluster that there is. Raises as `Workload.replace` does."""
         workload = self.workloads[f"{self._place.name}-journal"]
-        workload.program = journal_program(self._topology, self._place, is_joining=True)
-        await workload.replace()
+        await workload.replace(journal_program(self._topology, self._place, is_joining=True))
+
+    async def wait_broken(self) -> None:
+        """Wait until something that is to go on for as long as we live ends by an error.
+
+        Raises:
+            AgentBrokenError: it has.
+        """
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.event("agent", "agent.broken", task=task.get_name(), reason=repr(error))
+                raise AgentBrokenError(task.get_name(), error) from error
 
     async def _wait_journal(self) -> None:
         """Wait until the journal was founded: a node that finds none takes it for an error."""
@@ -146,20 +166,12 @@ class Agent:
         while not founded.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(_LOOK_S)
 
-    async def _tell_new_edges(self) -> None:
-        """Tell an edge that has started anew what the one before had been told."""
-        edge = self.workloads[f"{self._place.name}-edge"]
-        known: int | None = None
+    async def _keep_edge_told(self) -> None:
+        """Tell the edge again what it has missed: it hung meanwhile, or was started anew."""
         while True:
-            seen = edge.seen()
-            if seen.state == "ready" and seen.pid != known:
-                with contextlib.suppress(EdgeUnreachableError):
-                    await self._edging.tell_again()
-                    for workload in self.workloads.values():
-                        if workload.program.is_in_edge:
-                            await workload.tell_edge()
-                    known = seen.pid
-            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(EdgeUnreachableError, RefusedError):
+                await self._edging.reconcile()
+            await asyncio.sleep(_TELL_S)
 
 
 async def serve_agent(
@@ -168,15 +180,20 @@ async def serve_agent(
     """Run a region until SIGTERM or SIGINT, then stop it in order.
 
     Raises:
+        AgentBrokenError: a part of the agent has failed; all was stopped, and who started the agent begins it again.
         OSError: the agent's address cannot be had.
     """
     agent = Agent(topology, region, before=before)
     async with serving(_application(agent), topology.region(region).host, PORTS.agent) as server:
         agent.start()
+        breaking = asyncio.create_task(agent.wait_broken(), name="minding ourselves")
         on_ready(topology.agent_url(region))
-        await server.wait_told_to_stop()
+        await server.wait_told_to_stop([breaking])
         await agent.stop()
     await agent.close()
+    if breaking.done():
+        breaking.result()
+    breaking.cancel()
 
 
 def _application(agent: Agent) -> Starlette:
@@ -193,7 +210,7 @@ def _application(agent: Agent) -> Starlette:
             Route("/v1/journal/join", views.join, methods=["POST"]),
             Route("/v1/stop", views.stop, methods=["POST"]),
         ],
-        exception_handlers={EdgeUnreachableError: _unreachable, TimeoutError: _late},
+        exception_handlers={EdgeUnreachableError: _unreachable, TimeoutError: _late, NotEmptiedError: _stuck},
     )
 
 
@@ -260,6 +277,10 @@ async def _pass() -> None:
 
 async def _unreachable(_request: Request, error: Exception) -> Response:
     return problem(503, str(error))
+
+
+async def _stuck(_request: Request, error: Exception) -> Response:
+    return problem(500, str(error))
 
 
 async def _late(_request: Request, _error: Exception) -> Response:

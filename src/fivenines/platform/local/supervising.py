@@ -4,6 +4,10 @@
 seconds, and at once if it had been well for a while. A stop that is asked for goes: out of the edge, wait until what is
 in flight there is done, SIGTERM (the process finishes what it has and closes idle connections), SIGKILL if it does not
 end. That is why a rolling restart fails no request.
+
+One process at a time: whoever ends it to stop, restart or replace it holds off the next one until that is done. What a
+service leaves behind in its process group is ended too, or it would keep the port from the next one. Our own parts are
+spared that: a node's snapshot may be written to its end by a child that outlives the node.
 """
 
 import asyncio
@@ -20,9 +24,10 @@ from typing import Literal, Protocol
 from fivenines.control.observed import WorkloadSeen
 from fivenines.platform.local.logs import PlatformLog
 from fivenines.platform.local.probing import Prober
+from fivenines.platform.local.processes import end_group
 from fivenines.platform.local.program import Probe, Program
 
-__all__ = ["EdgeSide", "NoEdge", "Workload"]
+__all__ = ["EdgeSide", "NoEdge", "NotEmptiedError", "Workload"]
 
 State = Literal["waiting", "starting", "ready", "unready", "draining", "stopping", "stopped", "backoff"]
 
@@ -34,7 +39,13 @@ _STARTUP_LOOK_S = 0.1
 _HUNG_S = 2.0
 """What fails its liveness gets so long to end by SIGTERM: it is most likely past hearing it."""
 _DRAIN_LOOK_S = 0.05
+_EMPTYING_TRIES = 5
+_EMPTYING_LOOK_S = 0.2
 _LINE_BYTES_MAX = 64 * 1024
+
+
+class NotEmptiedError(Exception):
+    """A workload's folder could not be emptied. It is not begun before it is, and that is tried again."""
 
 
 class EdgeSide(Protocol):
@@ -98,8 +109,15 @@ class Workload:
         self._is_drained = False
         self._is_planned = False
         """Whether the process ends because it was asked to."""
+        self._is_to_be_emptied = False
+        """Whether it must not begin before its folder is empty."""
         self._busy = asyncio.Lock()
         """Held by whoever stops, restarts or drains it."""
+        self._beginning = asyncio.Lock()
+        """Held while a process is begun, and by whoever wants none to begin meanwhile."""
+        self._group: int | None = None
+        """Where what the process has started may be left, until that is ended."""
+        self._ending_group = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._swapped = asyncio.Event()
         """Set when another process has taken over from the one before."""
@@ -130,7 +148,6 @@ class Workload:
         while not self._is_stopping:
             await self._become("waiting", f"waits for the {self.program.needs}" if not failures else self._reason)
             await self._gate()
-            self._is_planned = False
             ended, was_well = await self._live()
             if self._has_been_stopped():
                 break
@@ -149,7 +166,8 @@ class Workload:
         """Drain it and end it, for good."""
         async with self._busy:
             self._is_stopping = True
-            await self._drain_and_end()
+            async with self._beginning:
+                await self._drain_and_end()
 
     async def restart(self) -> None:
         """Drain it, end it, begin it again, and return when it is ready. Where it can be reloaded, reload it.
@@ -158,22 +176,37 @@ class Workload:
             TimeoutError: it did not become ready in time; it is still being tried.
         """
         async with self._busy:
-            if self.program.reload and self.pid is not None:
-                await self._reload()
-            else:
-                self._is_planned = True
-                await self._drain_and_end()
+            async with self._beginning:
+                if self.program.reload and self.pid is not None:
+                    await self._reload()
+                else:
+                    self._is_planned = True
+                    await self._drain_and_end()
             self._restarts += 1
         await self.wait_ready(self.program.startup_s_max)
 
-    async def replace(self) -> None:
-        """Begin it again with an empty folder, and return when it is ready. Raises as `restart` does."""
-        async with self._busy:
+    async def replace(self, program: Program | None = None) -> None:
+        """Begin it again with an empty folder, and return when it is ready.
+
+        Args:
+            program: what it is from then on; None: what it was.
+
+        Raises:
+            NotEmptiedError: its folder could not be emptied; that, too, is still being tried.
+            TimeoutError: it did not become ready in time; it is still being tried.
+        """
+        async with self._busy, self._beginning:
             self._is_planned = True
             await self._drain_and_end()
-            if self.program.folder is not None:
-                await asyncio.to_thread(shutil.rmtree, self.program.folder, ignore_errors=True)
+            self.program = program or self.program
+            self._is_to_be_emptied = True
             self._restarts += 1
+            try:
+                await self._empty()
+            except OSError as error:
+                raise NotEmptiedError(
+                    f"{self.program.folder} could not be emptied, so {self.program.name} is not begun yet: {error}"
+                ) from error
         await self.wait_ready(self.program.startup_s_max)
 
     async def drain(self) -> None:
@@ -190,11 +223,6 @@ class Workload:
                 await self._become("ready", "")
                 await self._edge.ready(self.program)
 
-    async def tell_edge(self) -> None:
-        """Tell an edge that has started anew whether this gets traffic."""
-        if self._is_drained or self._state in {"draining", "stopping"}:
-            await self._edge.drain(self.program)
-
     async def wait_ready(self, seconds: float) -> None:
         """Return when it is ready. Raises TimeoutError."""
         async with asyncio.timeout(seconds), self._changed:
@@ -206,10 +234,20 @@ class Workload:
 
     async def _live(self) -> tuple[str, bool]:
         """Run the process once. Return why it ended, and whether it had been well for a while."""
-        try:
-            process = await self._spawn()
-        except OSError as error:
-            return f"{self.program.command[0]}: {error.strerror}", False
+        async with self._beginning:
+            if self._has_been_stopped():
+                return "", False
+            self._is_planned = False
+            try:
+                if self.pid is None:  # else the one before ended while a reload began the next
+                    await self._empty()
+                    await self._spawn()
+            except OSError as error:
+                return f"{error.filename or self.program.command[0]}: {error.strerror or error}", False
+            except ValueError as error:  # what is no environment, or no command
+                return f"{self.program.command[0]}: {error}", False
+        process = self._process
+        assert process is not None
         began = time.monotonic()
         self._swapped.clear()
         minding = asyncio.create_task(self._mind(), name=f"minding {self.program.name}")
@@ -229,11 +267,27 @@ class Workload:
                 if minding.done():
                     await self._end(_HUNG_S)
                     return minding.result(), False
+                await self._end_group()
                 return _told(process.returncode), time.monotonic() - began > _WELL_S
         finally:
             minding.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await minding
+
+    async def _empty(self) -> None:
+        """Empty its folder if that is due. Raises OSError: something stays there."""
+        folder, tries = self.program.folder, 0
+        while self._is_to_be_emptied and folder is not None:
+            try:
+                await asyncio.to_thread(_empty, folder)
+            except OSError:  # a child of the process that has ended may still write there
+                tries += 1
+                if tries == _EMPTYING_TRIES:
+                    raise
+                await asyncio.sleep(_EMPTYING_LOOK_S)
+            else:
+                break
+        self._is_to_be_emptied = False
 
     async def _spawn(self, *more: str) -> Process:
         program = self.program
@@ -253,6 +307,7 @@ class Workload:
             limit=_LINE_BYTES_MAX,
         )
         self._process = process
+        self._group = process.pid if program.role == "service" else None
         reader = asyncio.create_task(self._read(process), name=f"logs of {program.name}")
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
@@ -341,6 +396,7 @@ class Workload:
     async def _end(self, patience_s: float) -> None:
         process = self._process
         if process is None or process.returncode is not None:
+            await self._end_group()
             return
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(self.program.stop_signal)
@@ -352,6 +408,29 @@ class Workload:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        await self._end_group()
+
+    async def _end_group(self) -> None:
+        """End what the process, which has ended, has left behind. Whoever calls this meanwhile waits for it."""
+        async with self._ending_group:
+            group, self._group = self._group, None
+            if group is None:
+                return
+            if await end_group(group, number=self.program.stop_signal, patience_s=_HUNG_S):
+                self._log.event(self.program.name, "workload.children_ended", group=group)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that is in a folder, which itself may be a link, or the place of a disk. Raises OSError."""
+    try:
+        found = list(folder.iterdir())
+    except FileNotFoundError:
+        return
+    for each in found:
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
 
 
 def _further(env_file: Path | None) -> dict[str, str]:
