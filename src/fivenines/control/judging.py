@@ -21,6 +21,7 @@ __all__ = [
     "is_anyone_well",
     "is_seen_down",
     "is_seen_up",
+    "is_served_without",
     "is_wanted",
     "latency_to",
     "middle",
@@ -78,6 +79,11 @@ def serving(desired: Desired, observed: Observed) -> list[str]:
     states = observed.states
     found = (region.name for region in desired.regions if region.has_nodes)
     return [name for name in found if name in states and states[name].phase in SERVES]
+
+
+def is_served_without(region: str, desired: Desired, observed: Observed) -> bool:
+    """Whether another region serves that is not seen down."""
+    return any(name != region and not is_seen_down(name, desired, observed) for name in serving(desired, observed))
 
 
 def why_down(region: str, desired: Desired, observed: Observed) -> str:

@@ -4,18 +4,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fivenines.drill.members import free_ports
-from fivenines.platform.local.logs import PlatformLog
-from fivenines.platform.local.probing import Prober
 from fivenines.platform.local.program import Probe, Program
 from fivenines.platform.local.supervising import Workload
+from tests.integration.platform.supervised import supervised
 
 SERVER = Path(__file__).with_name("small_server.py")
 
@@ -55,24 +53,6 @@ def program_in(folder: Path, *, timeout_s: float = 2.0, **changes: Any) -> Progr
         is_in_edge=True,
     )
     return msgspec.structs.replace(program, **changes)
-
-
-@asynccontextmanager
-async def supervised(tmp_path: Path, program: Program, edge: Edge) -> AsyncIterator[Workload]:
-    async def gate() -> None:
-        """Wait for nothing."""
-
-    log, prober = PlatformLog(tmp_path / "platform.log", "eu-west"), Prober()
-    workload = Workload(program, edge=edge, log=log, prober=prober, gate=gate)
-    running = asyncio.create_task(workload.run())
-    try:
-        yield workload
-    finally:
-        await workload.stop()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await prober.close()
-        log.close()
 
 
 def run(test: Callable[[Workload, Edge], Awaitable[None]], tmp_path: Path, edge: Edge, **changes: Any) -> None:

@@ -7,8 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import pytest
 import uvloop
 
 from fivenines.drill.members import free_ports
-from fivenines.platform.local.logs import PlatformLog
-from fivenines.platform.local.probing import Prober
 from fivenines.platform.local.processes import end_group
 from fivenines.platform.local.program import Probe, Program
-from fivenines.platform.local.supervising import NoEdge, NotEmptiedError, Workload
+from fivenines.platform.local.supervising import NotEmptiedError, Workload
+from tests.integration.platform.supervised import supervised
 
 SERVER = Path(__file__).with_name("small_server.py")
 SHELL_WITH_CHILD = ("/bin/sh", "-c", "sleep 97.31; true")
@@ -50,24 +48,6 @@ def rmtree(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rmtree]:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", found)
         yield found
-
-
-@asynccontextmanager
-async def supervised(tmp_path: Path, program: Program) -> AsyncIterator[Workload]:
-    async def gate() -> None:
-        """Wait for nothing."""
-
-    log, prober = PlatformLog(tmp_path / "platform.log", "eu-west"), Prober()
-    workload = Workload(program, edge=NoEdge(), log=log, prober=prober, gate=gate)
-    running = asyncio.create_task(workload.run())
-    try:
-        yield workload
-    finally:
-        await workload.stop()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await prober.close()
-        log.close()
 
 
 def run(test: Callable[[Workload], Awaitable[None]], tmp_path: Path, program: Program) -> None:

@@ -18,8 +18,8 @@ from fivenines.control.judging import (
     is_anyone_well,
     is_seen_down,
     is_seen_up,
+    is_served_without,
     is_wanted,
-    serving,
     why_down,
 )
 from fivenines.control.observed import Observed, Phase, RegionState
@@ -38,16 +38,12 @@ def decide(desired: Desired, observed: Observed, now: float) -> list[Action]:
             continue
         if state.phase in SERVES or state.phase == "standby":
             if is_seen_down(region.name, desired, observed) and (
-                state.phase == "standby" or _is_served_without(region, desired, observed)
+                state.phase == "standby" or is_served_without(region.name, desired, observed)
             ):
                 actions.append(_down(state, desired, observed, now))
         elif state.phase == "down":
             actions += _back(region, state, desired, observed)
     return actions
-
-
-def _is_served_without(region: DesiredRegion, desired: Desired, observed: Observed) -> bool:
-    return any(name != region.name and not is_seen_down(name, desired, observed) for name in serving(desired, observed))
 
 
 def _down(state: RegionState, desired: Desired, observed: Observed, now: float) -> SetPhase:

@@ -8,7 +8,7 @@ then none, when all active regions have served in full for `demote_s`. An order 
 from fivenines.control.actions import Action, SetPhase
 from fivenines.control.controllers.traffic import SHARES
 from fivenines.control.desired import Desired, DesiredRegion
-from fivenines.control.judging import SERVES, is_seen_down, is_seen_up, order_for, serving
+from fivenines.control.judging import SERVES, is_seen_up, is_served_without, order_for
 from fivenines.control.observed import Observed, Phase, RegionState
 
 __all__ = ["decide"]
@@ -60,10 +60,7 @@ def _is_steady(actives: list[RegionState], desired: Desired) -> bool:
 def _promote(state: RegionState, why: str, desired: Desired, observed: Observed) -> list[Action]:
     if state.phase not in {"standby", "few", "reads", "serving"} or not is_seen_up(state.name, desired, observed):
         return []
-    others = any(
-        name != state.name and not is_seen_down(name, desired, observed) for name in serving(desired, observed)
-    )
-    phase: Phase = "few" if others else "serving"
+    phase: Phase = "few" if is_served_without(state.name, desired, observed) else "serving"
     return [_set(state, phase, f"promoted; {why}", promoted=True)]
 
 
